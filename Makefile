@@ -154,6 +154,10 @@ test-hour: $(STAMP) ## Replace each part of the stack under load, and count the 
 bench-promise: $(STAMP) ## Measure the false-alarm rate, the detection rate and the cost of a verdict: about 10 minutes
 	$(BIN)/python benchmarks/promise.py
 
+.PHONY: bench-fit
+bench-fit: $(STAMP) ## Compare avizor fit with the examples, and cross-fitting with its bound (BENCH_FLAGS="--data FOLDER"): about 30 minutes
+	$(BIN)/python benchmarks/fit $(BENCH_FLAGS)
+
 .PHONY: bench-detection
 bench-detection: $(STAMP) ## Compare ways to find anomalies on 43 sets (DATA=FOLDER): an hour or more
 	$(BIN)/python benchmarks/detection --data $(DATA) $(BENCH_FLAGS)

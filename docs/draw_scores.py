@@ -62,7 +62,7 @@ def draw(out: Path) -> Figure:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(ScalarFormatter())
-    axes.set_xlabel("score of a recording: reconstruction error of the autoencoder (logarithmic axis)")
+    axes.set_xlabel("score of a recording: reconstruction error and distance to normal sound together (logarithmic axis)")
     axes.set_yticks(range(len(scores)), list(scores))
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)

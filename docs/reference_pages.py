@@ -145,6 +145,7 @@ EXIT_CODES = """\
 | 2 | wrong usage: an unknown option, or a value that an option does not take |
 | 3 | `avizor batch` or `avizor watch` finished, with dead letters; `avizor call`: some items could not be answered |
 | 4 | `avizor call --exit-code`: an anomaly was found, or there was an alarm |
+| 5 | `avizor fit --improve` has published nothing: the next version would be no better, or support a larger alpha only |
 | 129 | stopped by SIGHUP |
 | 130 | stopped by Ctrl-C (SIGINT) |
 | 143 | stopped by SIGTERM. `avizor serve` stops cleanly on SIGTERM and Ctrl-C, with 0 |"""

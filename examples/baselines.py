@@ -20,8 +20,8 @@ MOST_FALSE_ALARMS = 0.1
 DENSE = "fc128bn fc128bn fc128bn fc128bn latent8"
 
 
-def pca(items: Tensor, dimension: int) -> PCA:
-    """Fit principal components to items [n, ...]."""
+def pca(items: Tensor, dimension: float) -> PCA:
+    """Fit principal components to items [n, ...]. dimension: how many, or below 1 the share of the variance to explain."""
     return PCA(dimension, random_state=0).fit(items.flatten(1).numpy())
 
 

@@ -1,4 +1,4 @@
-"""Good records: train an autoencoder on the benign rows of scikit-learn's breast-cancer data, and flag the malignant ones.
+"""Good records: train a detector on the benign rows of scikit-learn's breast-cancer data, and flag the malignant ones.
 
     python examples/good_records.py --models models
 
@@ -8,8 +8,8 @@ rest for the test, together with all malignant rows.
 It ends with:
 
     flagged at alpha 0.05:
-      10.0% of 90 benign rows
-      78.3% of 212 malignant rows
+      6.7% of 90 benign rows
+      80.7% of 212 malignant rows
     Of benign rows 5.0% are promised on average over calibrations; with 89 rows
     to calibrate and 90 to test, 19 in 20 runs stay at 10.0% or below.
 """
@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from publishing import Metrics, Run, publish_measured
 from scipy.stats import betabinom
 from sklearn.datasets import load_breast_cancer
-from training import in_batches, train_autoencoder
+from training import in_batches
 
-from avizor_export import ExportRequest, build_autoencoder, build_front_end, describe_export, fit_constants
+from avizor_export import ExportRequest, build_front_end, describe_export, fit_constants, train_detector
 from avizor_inference import (
     EmbeddedEngine,
     InferRequest,
@@ -44,8 +44,8 @@ from avizor_inference import (
 
 Rows = NDArray[np.float32]
 
-LATENT = 3
-SPEC = f"fc24 fc12 latent{LATENT}"
+HELD_OUT = 30  # of the rows to train with: they end the training
+EXPLAINED = 0.9  # share of the variance that the principal components of the comparison explain
 
 
 class Records(NamedTuple):
@@ -75,9 +75,7 @@ def train_and_export(models: Path, seed: int = 0) -> tuple[ModelVersion, Metrics
     spec = fit_constants(TableInput(front_end=TableFrontEnd(columns=columns)), [torch.from_numpy(records.train)])
     scaling = build_front_end(spec)
     features = in_batches(scaling, torch.from_numpy(records.train))
-    torch.manual_seed(seed)
-    network = build_autoencoder(SPEC, tuple(features.shape[1:]))
-    history = train_autoencoder(network, features, epochs=200, seed=seed)
+    detector, history = train_detector(features[:-HELD_OUT], features[-HELD_OUT:], seed=seed)
     request = ExportRequest(
         name="good-records",
         task="reconstruct",
@@ -91,11 +89,11 @@ def train_and_export(models: Path, seed: int = 0) -> tuple[ModelVersion, Metrics
         rows = np.concatenate([records.test, records.malignant])
         tested, malignant = in_batches(scaling, torch.from_numpy(rows)), np.arange(len(rows)) >= len(records.test)
         metrics = areas("", malignant, run(rows, "score")[:, 0])
-        metrics |= areas("pca_", malignant, pca_errors(pca(features, LATENT), tested))
+        metrics |= areas("pca_", malignant, pca_errors(pca(features, EXPLAINED), tested))
         # Malignant rows are larger in nearly every column, which a simple distance from the mean detects.
         return metrics | areas("distance_", malignant, (tested * tested).mean(dim=1).numpy())
 
-    return publish_measured(network, request, models, measure)
+    return publish_measured(detector, request, models, measure)
 
 
 def flagged(version: ModelVersion, rows: Rows, alpha: float) -> float:

@@ -1,16 +1,16 @@
-"""Odd digits: train an autoencoder on nine of the ten digits, and flag the tenth.
+"""Odd digits: train a detector on nine of the ten digits, and flag the tenth.
 
     python examples/odd_digits.py --odd 3 --models models
 
 The data is scikit-learn's bundled digits, 8 x 8 pixels. Each digit in turn is left out of the training, and its test images are
-the unusual ones. `--odd` trains and publishes the model for one digit. The autoencoder is compared with the same number of
-principal components, and with a dense autoencoder like DCASE's baseline, on the same pixels.
+the unusual ones. `--odd` trains and publishes the model for one digit. The detector is compared with as many principal
+components as its latent vector has numbers, and with a dense autoencoder like DCASE's baseline, on the same pixels.
 
-It ends with:
+With `--odd 4` it ends with:
 
-      autoencoder              ROC AUC 0.923, partial 0.701
-      8 principal components   ROC AUC 0.757, partial 0.489
-      dense autoencoder        ROC AUC 0.909, partial 0.637
+      detector                 ROC AUC 0.984, partial 0.924
+      16 principal components  ROC AUC 0.944, partial 0.814
+      dense autoencoder        ROC AUC 0.996, partial 0.979
 """
 
 from __future__ import annotations
@@ -25,30 +25,26 @@ from baselines import areas, dense, errors, pca, pca_errors
 from handwritten_digits import Digits, bundled, scaled
 from numpy.typing import NDArray
 from publishing import Metrics, Run, publish_measured
-from training import train_autoencoder
 
-from avizor_export import ExportRequest, build_autoencoder, describe_export
+from avizor_export import ExportRequest, describe_export, train_detector
 from avizor_inference import ImageInput, ModelVersion, NormalRecording
 
-LATENT = 8
-SPEC = f"conv32bn conv64s2bn fc128bn fc64bn latent{LATENT}"
-EPOCHS = 20
+LATENT = 16
+DENSE_EPOCHS = 20
 
 
 def train_and_export(digits: Digits, odd: int, models: Path, seed: int = 0) -> tuple[ModelVersion, Metrics]:
     """Train without one digit, export with a calibration, and measure through the exported model.
 
-    A fifth of the training images of the other digits is for the calibration. The metrics are also in the manifest.
+    A fifth of the training images of the other digits is for the calibration, and a tenth ends the training. The metrics are
+    also in the manifest.
     """
     digits = digits.in_original_size()
     _, height, width, _ = digits.train.shape
     normal = digits.train[digits.train_labels != odd]
-    trained, held = normal[: len(normal) * 4 // 5], normal[len(normal) * 4 // 5 :]
-    images = scaled(trained)
-    torch.manual_seed(seed)
-    network = build_autoencoder(SPEC, (1, height, width))
-    history = train_autoencoder(network, images, epochs=EPOCHS, seed=seed)
-    others = baselines(images, scaled(digits.test), seed)
+    trained, ending, calibrated = np.split(normal, [len(normal) * 7 // 10, len(normal) * 8 // 10])
+    detector, history = train_detector(scaled(trained), scaled(ending), seed=seed)
+    others = baselines(scaled(np.concatenate([trained, ending])), scaled(digits.test), seed)
     is_odd = digits.test_labels == odd
 
     def measure(run: Run) -> Metrics:
@@ -61,17 +57,17 @@ def train_and_export(digits: Digits, odd: int, models: Path, seed: int = 0) -> t
         training=history,
         input=ImageInput(height=height, width=width, channels=1),
         real_items=digits.test[:64],
-        normal=[NormalRecording("digits", image[None]) for image in held],
+        normal=[NormalRecording("digits", image[None]) for image in calibrated],
         evaluation={"odd": odd, "test_images": len(digits.test), "split": digits.origin},
     )
-    return publish_measured(network, request, models, measure)
+    return publish_measured(detector, request, models, measure)
 
 
 def baselines(images: torch.Tensor, tested: torch.Tensor, seed: int) -> dict[str, NDArray[np.float32]]:
     """Return the errors of the test images by both baselines, which are fitted to the same training images."""
     return {
         "pca_": pca_errors(pca(images, LATENT), tested),
-        "dense_": errors(dense(images, epochs=EPOCHS, seed=seed), tested),
+        "dense_": errors(dense(images, epochs=DENSE_EPOCHS, seed=seed), tested),
     }
 
 
@@ -95,7 +91,7 @@ def main() -> None:
     else:
         version, metrics = train_and_export(bundled(), arguments.odd, arguments.models, arguments.seed)
         describe_export(version)
-    for name, title in (("", "autoencoder"), ("pca_", f"{LATENT} principal components"), ("dense_", "dense autoencoder")):
+    for name, title in (("", "detector"), ("pca_", f"{LATENT} principal components"), ("dense_", "dense autoencoder")):
         print(f"  {title:24s} ROC AUC {metrics[name + 'roc_auc']:.3f}, partial {metrics[name + 'partial_auc']:.3f}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from support.gpu_page import GpuPage, Machine
 from support.operator_table import read_operators_once
 from support.small_models import export_lookup, export_small_models
 from support.tritons import serving_triton, triton_image
+from support.warm_starts import note_environment, start_own_processes_warm
 from triton_server.install import TritonInstall, install
 
 HANDLERS: dict[int, Any] = {}  # of signals, at the start of the run
@@ -36,6 +38,17 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     else:
         config.pluginmanager.register(GpuPage(Machine.here(triton_image() or "no image was named")))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Keep in a folder of pytest, which removes it later, what is left behind where commands and browsers are killed."""
+    factory: pytest.TempPathFactory = session.config._tmp_path_factory  # type: ignore[attr-defined]
+    folder = factory.getbasetemp() / "temporary"
+    folder.mkdir(exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    note_environment()
+    start_own_processes_warm()
 
 
 def pytest_collection_finish() -> None:

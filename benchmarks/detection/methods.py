@@ -55,9 +55,11 @@ class Method(NamedTuple):
 
 
 def trials(name: str) -> list[Setting]:
-    """Return the settings that the tuning of a method tries: TRIALS of them, or as many as its space has."""
+    """Return the settings that the tuning of a method tries: TRIALS of them, or as many as its space has; none without one."""
     rng, found = random.Random(name), list[Setting]()
     space = METHODS[name].space
+    if not space:
+        return []
     for _ in range(1000):
         setting = {key: rng.choice(values) for key, values in space.items()}
         if setting not in found:

@@ -14,19 +14,18 @@ COMPARED = ("auc", "recall_05")
 RESAMPLES = 10_000
 
 
-def by_column(rows: pd.DataFrame, budget: str) -> pd.DataFrame:
-    """Return the means over seeds: a row for each column of the benchmark, and (metric, method) as columns."""
-    chosen = rows[rows.budget == budget]
-    return chosen.pivot_table(index=["family", "set", "column"], columns="method", values=list(METRICS), dropna=False).dropna(
-        how="all"
-    )
-
-
 def whole(rows: pd.DataFrame, budget: str, methods: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    """Return `by_column` of the columns that all methods have, and the methods that have been run at all."""
-    table = by_column(rows, budget)
-    there = [method for method in methods if ("auc", method) in table]
-    return table.dropna(subset=[("auc", method) for method in there]), there
+    """Return a row for each column of the benchmark, with (metric, method) as columns, and the methods that have been run.
+
+    Values are means over the seeds of a set that all these methods have been run with: what is compared is paired.
+    """
+    chosen = rows[(rows.budget == budget) & rows.method.isin(methods)]
+    there = [method for method in methods if (chosen.method == method).any()]
+    found = chosen.groupby(["set", "seed"]).method.transform("nunique")
+    table = chosen[found == len(there)].pivot_table(
+        index=["family", "set", "column"], columns="method", values=list(METRICS), dropna=False
+    )
+    return table.dropna(how="all"), there
 
 
 def markdown(rows: pd.DataFrame, methods: Sequence[str], budget: str, ours: str) -> str:
@@ -37,10 +36,10 @@ def markdown(rows: pd.DataFrame, methods: Sequence[str], budget: str, ours: str)
         _lines(
             ["method", *TITLES.values()], [[method, *(table[metric][method].mean() for metric in METRICS)] for method in there]
         ),
-        f"Mean difference of {ours} to the others, with its 95 % interval.",
+        f"Mean difference of {ours} to the others, with its 95 % interval, over all trainings that both have.",
         _lines(
-            ["than", *(TITLES[metric] for metric in COMPARED)],
-            [[other, *(_difference(table, metric, ours, other) for metric in COMPARED)] for other in there if other != ours],
+            ["than", "sets", "trainings", *(TITLES[metric] for metric in COMPARED)],
+            [[other, *_differences(rows, budget, ours, other)] for other in there if other != ours],
         ),
     ]
     for metric in COMPARED:
@@ -66,10 +65,16 @@ def interval(differences: NDArray[np.float64], groups: NDArray[np.object_]) -> t
     return float(differences.mean()), float(low), float(high)
 
 
-def _difference(table: pd.DataFrame, metric: str, ours: str, other: str) -> str:
-    differences = (table[metric][ours] - table[metric][other]).to_numpy()
-    mean, low, high = interval(differences, table.index.get_level_values("set").to_numpy())
-    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+def _differences(rows: pd.DataFrame, budget: str, ours: str, other: str) -> list[str]:
+    """Return how many sets and trainings both methods have, and the mean differences with their intervals, in words."""
+    table, _ = whole(rows, budget, [ours, other])
+    sets = table.index.get_level_values("set").to_numpy()
+    trainings = rows[(rows.budget == budget) & rows.method.isin([ours, other])].groupby(["set", "seed"]).method.nunique()
+    cells = [str(len(set(sets))), str(int((trainings == 2).sum()))]
+    for metric in COMPARED:
+        mean, low, high = interval((table[metric][ours] - table[metric][other]).to_numpy(), sets)
+        cells.append(f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]")
+    return cells
 
 
 def _lines(titles: Sequence[str], body: Sequence[Sequence[object]]) -> str:

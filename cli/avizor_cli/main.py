@@ -10,10 +10,11 @@ from typing import NoReturn
 import click
 
 from avizor_cli.stop_signals import clean_up_when_stopped, hold_hangup
-from avizor_cli.subcommands import SubCommands
+from avizor_cli.subcommands import SubCommands, runs_code_of_users
 from avizor_cli.warning_lines import WarningLines
 from avizor_inference.error_text import reason
 from avizor_inference.errors import AvizorError
+from avizor_inference.no_pandas import leave_out_pandas
 
 
 @click.group(cls=SubCommands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,6 +26,8 @@ def avizor() -> None:
 def main() -> None:
     """Run the command. Exit code: 1 and one line for an error, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP."""
     hold_hangup(sys.argv[1:])
+    if not runs_code_of_users(sys.argv[1:]):
+        leave_out_pandas()
     _open_standard_files()
     clean_up_when_stopped()
     # Waiting threads of torch sleep instead of spinning. Spinning costs several times the computation's own time on a busy

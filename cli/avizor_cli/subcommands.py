@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 import click
+
+from avizor_cli.summaries import not_installed, summary_of
 
 GROUP = "avizor.commands"
 
@@ -29,6 +33,18 @@ class SubCommands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of `--help`; only commands of other packages are loaded for it."""
+        rows = []
+        for name, entry in sorted(_commands().items()):
+            summary = summary_of(name, _extra(entry))
+            if summary is None:
+                command = self.get_command(context, name)
+                summary = command.get_short_help_str() if command else ""
+            rows.append((name, summary))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
 
 def _load(entry: EntryPoint) -> object:
     """Load a sub-command. Meanwhile nothing looks for garbage: with torch that would be a quarter of the time to start."""
@@ -41,13 +57,20 @@ def _load(entry: EntryPoint) -> object:
             gc.enable()
 
 
+def runs_code_of_users(arguments: Sequence[str]) -> bool:
+    """Return whether a command may import modules of users, as those do that open networks."""
+    entry = _commands().get(arguments[0]) if arguments else None
+    return entry is not None and entry.module.startswith("avizor_export")
+
+
+@cache
 def _commands() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
 def _unavailable(entry: EntryPoint, error: ModuleNotFoundError) -> click.Command:
     """Return a stand-in for a command whose extra is not installed: it is listed, and says what to install."""
-    extra = entry.module.partition(".")[0].removeprefix("avizor_")  # a package is named after its extra
+    extra = _extra(entry)
     missing = (error.name or "").partition(".")[0]
     message = f"`avizor {entry.name}` needs {missing}, which is not installed; pip install 'avizor[{extra}]'"
 
@@ -55,5 +78,11 @@ def _unavailable(entry: EntryPoint, error: ModuleNotFoundError) -> click.Command
         raise click.ClickException(message)
 
     settings = {"ignore_unknown_options": True, "allow_extra_args": True}
-    short = f"Not installed: needs avizor[{extra}]."
-    return click.Command(entry.name, callback=fail, help=f"({message})", short_help=short, context_settings=settings)
+    return click.Command(
+        entry.name, callback=fail, help=f"({message})", short_help=not_installed(extra), context_settings=settings
+    )
+
+
+def _extra(entry: EntryPoint) -> str:
+    """Return the extra that a command belongs to: its package is named after it."""
+    return entry.module.partition(".")[0].removeprefix("avizor_")

@@ -301,10 +301,12 @@ def _publish(graph: ProvenGraph, request: ResolvedRequest, models: Path) -> Mode
             probe = probe_of(graph.proto, request)
             manifest = manifest_of(request, staged, graph, probe.write(staged.version_folder / PROBE_FILE) if probe else None)
             notes = write_files(staged, manifest, request, models)
+            for file, data in request.kept.items():
+                (staged.version_folder / file).write_bytes(data)
             refuse_other_tensors(models, manifest)
-        if request.task == "reconstruct" and request.normal is not None:
+        if request.task == "reconstruct" and (request.normal is not None or request.scored is not None):
             with stage("calibrate"):
-                calibrate_version(staged, request.normal, request.channels)
+                calibrate_version(staged, request)
         with stage("check and publish the version"):
             _check_staged(staged, request.name, models)
             write_card(ModelVersion(request.name, manifest.version, staged.version_folder), graph.fp32, request.training)

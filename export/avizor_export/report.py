@@ -8,11 +8,12 @@ import click
 
 from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.front_ends.build import front_end_of
+from avizor_export.graph.output_meanings import DECIDES
 from avizor_export.parity.tolerances import root_of
 from avizor_export.precision.accuracy_guard import precision_warnings
 from avizor_export.precision.quality import MEASURED, chance_warning, metric_of
 from avizor_export.publication.model_card import describe_thresholds
-from avizor_inference.anomaly.calibration_text import describe_calibration
+from avizor_inference.anomaly.calibration_text import cross_fitted_note, describe_calibration
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.kinds.short_form import pairs_of
 from avizor_inference.repository.manifest import Manifest
@@ -20,16 +21,32 @@ from avizor_inference.repository.models import ModelVersion
 from avizor_inference.repository.reports import ParityReport
 
 
+def describe_fit(version: ModelVersion) -> None:
+    """Print what `avizor fit` published, and how it was proven, in a few lines: the model card has all of them."""
+    manifest = version.manifest
+    _say_published(version)
+    _say_what_decides(manifest)
+    outputs, of = manifest.parity.outputs.values(), manifest.parity.compared_with
+    largest = max(output.largest_absolute for output in outputs)
+    share = max(output.share_of_allowed or 0.0 for output in outputs)
+    click.echo(
+        f"  proven: outputs are those of {of}, but for at most {largest:.1e}, {share:.0%} of what is allowed; see card.md"
+    )
+    for calibration in version.calibrations():
+        first, *_ = describe_calibration(calibration)
+        for line in filter(None, (first, cross_fitted_note(calibration))):
+            click.echo(f"  {line}")
+
+
 def describe_export(version: ModelVersion) -> None:
     """Print what was published and how it was proven, on stdout; warnings go to stderr."""
     manifest = version.manifest
-    click.echo(
-        f"published {version.folder}: {manifest.task}, {manifest.model_bytes / 1e6:.2f} MB, sha256 {manifest.model_sha256[:12]}"
-    )
+    _say_published(version)
     if arguments := manifest.provenance.built_with():
         click.echo(f"  built by {manifest.provenance.factory} {arguments}")
     if manifest.is_multi_label:
         click.echo(f"  multi-label: each class has its own probability; {describe_thresholds(manifest)}")
+    _say_what_decides(manifest)
     _describe_parity(manifest.parity)
     if "held_out_items" in manifest.evaluation and manifest.variant is None:
         for metric in (name for name in MEASURED if name in manifest.evaluation):
@@ -41,7 +58,20 @@ def describe_export(version: ModelVersion) -> None:
         for line in describe_calibration(calibration):
             click.echo(f"  {line}")
     if not calibrations and manifest.task == "reconstruct":
-        click.echo("  no calibration: scores without p-values; give normal recordings with --calibrate")
+        click.echo("  no calibration: scores without p-values; give normal items with --calibrate")
+
+
+def _say_published(version: ModelVersion) -> None:
+    manifest = version.manifest
+    click.echo(
+        f"published {version.folder}: {manifest.task}, {manifest.model_bytes / 1e6:.2f} MB, sha256 {manifest.model_sha256[:12]}"
+    )
+
+
+def _say_what_decides(manifest: Manifest) -> None:
+    for output in manifest.outputs:
+        if output.meaning.startswith(DECIDES):
+            click.echo(f"  {output.name} {output.meaning}")
 
 
 def _describe_parity(report: ParityReport) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,19 +16,20 @@ from avizor_export.graph.optional_outputs import check_left_out
 from avizor_export.graph.output_meanings import MEANINGS
 from avizor_export.graph.output_options import OutputOptions
 from avizor_export.live_triton.address import check_server, parse_address
+from avizor_export.model_names import check_name
 from avizor_export.networks.thresholds import Thresholds, thresholds_of
 from avizor_export.parity.probe_items import refuse_front_end
 from avizor_export.precision.accuracy_guard import check_variant_data
 from avizor_export.triton_config.config_pbtxt import expected_settings
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings
+from avizor_inference.anomaly.calibrate import ScoredItems
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.tensor_spec import MESSAGE_BYTES, TensorSpec
 from avizor_inference.items.windows import ChannelMode
-from avizor_inference.repository.manifest import LONGEST_NAME, NAME_PATTERN, Activation, Precision, Task
-from avizor_inference.repository.models import check_on_disk
+from avizor_inference.repository.manifest import Activation, Precision, Task
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ class ExportRequest:
     labels: one for each class (classifiers).
     real_items: raw items [n, *item_shape] for parity, from real data.
     normal: normal recordings that were not trained on (autoencoders); without them there are scores but no p-values.
+    scored: their scores instead, where they are known already, such as by cross-fitting.
     channels: those that they were read with.
     evaluation: metrics measured on held-out data, for the manifest.
     training: numbers by epoch, such as the loss, for the plot in the model card.
@@ -55,6 +56,7 @@ class ExportRequest:
     serving: settings that differ from the previous version's, or from the defaults for a first version.
     factory, arguments, weights, weights_key: where the network comes from, for the manifest: what built it with which
         arguments, the file of its weights, and the set of weights in a file with several.
+    kept: files to keep in the version's folder, by name. Nothing that runs a model reads them.
     """
 
     name: str
@@ -63,6 +65,7 @@ class ExportRequest:
     labels: Sequence[str] | None = None
     real_items: Items | None = None
     normal: Iterable[NormalRecording] | None = None
+    scored: ScoredItems | None = None
     channels: ChannelMode = "each"
     evaluation: Mapping[str, JsonValue] = field(default_factory=dict)
     training: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -80,6 +83,7 @@ class ExportRequest:
     arguments: Mapping[str, JsonValue] = field(default_factory=dict)
     weights: Path | None = None
     weights_key: str | None = None
+    kept: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def output_options(self) -> OutputOptions:
@@ -103,8 +107,7 @@ def resolve(request: ExportRequest, models: Path) -> ResolvedRequest:
     Raises RepositoryError for the URL of an object store, ExportError for a name, items, settings or overrides that are not
     valid, for a config.pbtxt that was edited, and for a server to verify with that does not answer.
     """
-    check_on_disk(models)
-    _check_name(request.name)
+    check_name(request.name, models)
     check_left_out(request.leave_out, request.task)
     _check_output_options(request)
     _check_input(request)
@@ -126,14 +129,6 @@ def _warn_of_full_batch(tensor: TensorSpec, size: int) -> None:
             size,
             largest,
             tensor.name,
-        )
-
-
-def _check_name(name: str) -> None:
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise ExportError(
-            f"{name!r} is not a valid model name; use letters, digits, '-', '_', '.', {LONGEST_NAME} at most, and begin with a "
-            "letter or digit"
         )
 
 

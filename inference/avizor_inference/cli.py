@@ -134,7 +134,7 @@ def _versions(served: int, versions: list[int]) -> str:
 
 
 def _calibration(calibration: Calibration) -> str:
-    return f"{calibration.recordings()} recordings, {age(calibration.created)}, {calibration.kind.key}"
+    return f"{calibration.recordings()} normal items, {age(calibration.created)}, {calibration.kind.key}"
 
 
 def age(created: datetime, now: datetime | None = None) -> str:

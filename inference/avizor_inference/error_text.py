@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 
 from avizor_inference.errors import GpuFull
 
 MOST_CHARACTERS = 300
+
+# How Python writes an object that has no text of its own, such as an open file: `<_io.BufferedReader name=3>`.
+_OBJECT = re.compile(r"<(?:_io\.\w+|[\w.]+ object at 0x[0-9a-f]+)[^<>]*>")
 
 # How C++ libraries say that there is no memory: any of them, and the allocator of ONNX Runtime. The last: Python, of a stack.
 _NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "can't start new thread")
@@ -37,8 +41,8 @@ def one_line(error: BaseException) -> str:
 
 
 def shortened(text: str) -> str:
-    """Return the text as one line, cut off after 300 characters."""
-    return " ".join(text.split())[:MOST_CHARACTERS]
+    """Return the text as one line, cut off after 300 characters. An object of Python's in it is an open file: `the file`."""
+    return " ".join(_OBJECT.sub("the file", text).split())[:MOST_CHARACTERS]
 
 
 def printable(text: str) -> str:

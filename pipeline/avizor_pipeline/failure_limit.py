@@ -28,9 +28,10 @@ class FailureLimit:
         failed = outcome.dead_letters - outcome.earlier_dead_letters
         if self.share is None or (files < FILES_BEFORE_STOP and not is_last) or failed <= self.share * files:
             return
-        done = f"all {files} files" if is_last else f"the first {files} files"
+        done = f"{'all' if is_last else 'the first'} {files} files"
+        which = f"{failed} of {done}" if files > 1 else "the only file"
         raise JobError(
-            f"{failed} of {done} of this run could not be read, more than --max-failed {self.share:g} allows"
+            f"{which} of this run could not be read, more than --max-failed {self.share:g} allows"
             f"{self._example(commit)}; see {self.out}/dead_letters, correct the files or the options, and run the same command "
             "again to go on; `avizor retry` does those files again"
         )

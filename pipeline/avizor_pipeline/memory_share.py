@@ -101,7 +101,7 @@ def fit(needs: Needs, workers: int, there: int) -> tuple[int, int] | None:
 
 def _for_stores(out: OutputPath, plan: Plan) -> int:
     """Return what a worker needs for objects: it is not seen when one file is decoded."""
-    fetches = any(is_url(entry.path) for entry in plan.largest)
+    fetches = any(is_url(entry.file) for entry in plan.largest)
     return fetches * _FETCHING + isinstance(out, ObjectPath) * _SENDING
 
 

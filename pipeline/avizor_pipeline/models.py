@@ -16,13 +16,14 @@ from avizor_inference.errors import InvalidInput, JobError
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.kinds.base import Content, TensorBytes
 from avizor_inference.items.windows import WindowFormat
-from avizor_inference.repository.calibration import Calibration
+from avizor_inference.repository.calibration import Calibration, EngineClass
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import EnginesHere, call_batch_size, preferred_batch_size
 from avizor_pipeline.settings import ChosenModel, JobSettings, PinnedCalibration
 
-# Windows in one run of a model whose config.pbtxt names no batch size.
-DEFAULT_BATCH_SIZE = 32
+# Windows in one run of a model whose config.pbtxt names no batch size. With ONNX Runtime on a CPU, what the layers of a small
+# network pass on is in the caches with 16 windows, and no longer with 32 (docs/decisions/0088).
+DEFAULT_BATCH_SIZE, CPU_BATCH_SIZE = 32, 16
 
 EMBEDDING = "embedding"
 RECONSTRUCTION = "reconstruction"
@@ -51,6 +52,11 @@ class JobModel:
     def name(self) -> str:
         """Return the model's name."""
         return self.choice.name
+
+    @property
+    def items(self) -> str:
+        """Return what its items are called, in the plural: `recordings`, `rows`."""
+        return content_of(self.spec).several
 
     def takes(self, content: Content) -> bool:
         """Return whether an item of the dataset is of the kind that the model takes. Of arrays it is that of its tensor."""
@@ -108,21 +114,27 @@ def judges_of(models: Iterable[JobModel]) -> dict[str, Judge]:
 
 
 def choose(
-    version: ModelVersion, found: Comparable | None, batch_size: int | None = None, engine: EnginesHere | None = None
+    version: ModelVersion,
+    found: Comparable | None,
+    batch_size: int | None = None,
+    engine: EnginesHere | None = None,
+    engine_class: EngineClass | None = None,
 ) -> ChosenModel:
     """Pin a model to a version, a calibration, and a batch size.
 
     found: the calibration for the scores of the job's engine, if there is one.
-    batch_size: windows in one run; None takes what config.pbtxt says, as tuned, or else the largest it prefers, or else 32.
+    batch_size: windows in one run; None takes what config.pbtxt says, as tuned, or else the largest it prefers, or else 32,
+        and 16 where engine_class is ONNX Runtime on a CPU.
     engine: that the engine `tuned` runs it on. Raises VersionRefused.
     """
+    default = CPU_BATCH_SIZE if engine_class == "onnxruntime-cpu" else DEFAULT_BATCH_SIZE
     return ChosenModel(
         name=version.name,
         version=version.version,
         sha256=version.manifest.model_sha256,
         calibration_id=found.calibration.id if found else None,
         tie=found.tie if found else TIE,
-        batch_size=batch_size or call_batch_size(version.config) or preferred_batch_size(version.config) or DEFAULT_BATCH_SIZE,
+        batch_size=batch_size or call_batch_size(version.config) or preferred_batch_size(version.config) or default,
         engine=engine,
     )
 

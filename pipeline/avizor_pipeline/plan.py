@@ -13,6 +13,7 @@ from typing import BinaryIO
 from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.find_files import LeftOut
+from avizor_inference.items.input_spec import CONTENTS
 from avizor_inference.items.object_listing import gone_objects
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.object_store import is_url
@@ -82,7 +83,10 @@ class Plan:
     @property
     def noun(self) -> str:
         """Return what `files` counts, in the plural."""
-        return "items" if self.packed else "files"
+        if not self.packed:
+            return "files"
+        kinds = {CONTENTS[name].several for name, count in self.kinds.items() if count}
+        return kinds.pop() if len(kinds) == 1 else "items"
 
     @property
     def for_folder(self) -> Planned:
@@ -107,12 +111,12 @@ def plan_job(
     rounds = round_files(out)
     known = KnownFiles([read_states(file) for file in rounds])
     moved = dict(known.moved)
-    changed_packs: set[Path] = set()
+    changed_packs: set[str] = set()
 
     def to_do() -> Iterator[Entry]:
         for entry in map(names.name, source.list(left_out)):
             found = known.look(entry)
-            if found is Found.NEW and entry.part and entry.part.is_by_number and entry.path in changed_packs:
+            if found is Found.NEW and entry.part and entry.part.is_by_number and entry.file in changed_packs:
                 found = Found.CHANGED  # it holds items that were in other parts
             if found is Found.NEW:
                 changes.new += 1
@@ -123,7 +127,7 @@ def plan_job(
                     moved[key_of(entry)] = len(rounds) + 1
                     yield entry
                 if entry.part:
-                    changed_packs.add(entry.path)
+                    changed_packs.add(entry.file)
             elif found is Found.AGAIN:
                 left_out.counts["listed again"] += 1
         if redo and changed_packs:
@@ -243,12 +247,12 @@ def _is_of(entry: Entry, number: int, moved: Mapping[int, int]) -> bool:
     return entry.items > 0 and moved.get(key_of(entry), number) == number
 
 
-def _vanished(rounds: Sequence[OutputPath], known: KnownFiles, changed: Collection[Path]) -> Iterator[Entry]:
+def _vanished(rounds: Sequence[OutputPath], known: KnownFiles, changed: Collection[str]) -> Iterator[Entry]:
     """Yield, without items, the parts that earlier rounds have of changed files, and that these files do not have any more."""
     for number, file in enumerate(rounds, start=1):
         for entry in read_round(file):
-            if entry.part and entry.path in changed and known.is_unseen(entry, number):
-                yield replace(entry, part=entry.part.emptied())
+            if entry.part and entry.file in changed and known.is_unseen(entry, number):
+                yield entry._replace(part=entry.part.emptied())
 
 
 def _note_missing(rounds: Sequence[OutputPath], known: KnownFiles, changes: Changes) -> None:
@@ -257,8 +261,8 @@ def _note_missing(rounds: Sequence[OutputPath], known: KnownFiles, changes: Chan
     for number, file in enumerate(rounds, start=1):
         for entry in read_round(file):
             if known.is_unseen(entry, number):
-                if not is_url(entry.path):
-                    (changes.unlisted if os.path.lexists(entry.path) else changes.gone).add(entry.uri)
+                if not is_url(entry.file):
+                    (changes.unlisted if os.path.lexists(entry.file) else changes.gone).add(entry.uri)
                 elif unseen <= _MOST_ASKED:
                     objects.append(entry)
                 else:

@@ -118,7 +118,8 @@ class JobRequest:
                     if found:
                         check_same_channels(version, found.calibration, self.channels, options)
                     tuned = engine_of(repository, version.name) if self.engine == TUNED else None
-                    choices.append(choose(version, found, self.batch_size, tuned))
+                    engine_class = engine.spec(version.name, version.version).engine_class
+                    choices.append(choose(version, found, self.batch_size, tuned, engine_class))
         return tuple(choices)
 
 

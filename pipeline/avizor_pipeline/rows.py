@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -17,16 +18,16 @@ from avizor_pipeline.models import JobModel
 from avizor_pipeline.sinks.part_files import SourceCount
 
 
-def window_columns(model: JobModel, entry: Entry, spans: Sequence[Span | None]) -> Columns:
-    """Return the columns that every row of `windows` has, for some windows of one item.
+def window_columns(model: JobModel, entries: Sequence[Entry], spans: Sequence[Span | None]) -> Columns:
+    """Return the columns that every row of `windows` has, for some windows.
 
-    spans: None for an item that is no recording.
+    entries: the item of each. spans: None for all if the items are no recordings.
     """
     count = len(spans)
     known = [span for span in spans if span]
     return {
-        "uri": [entry.uri] * count,
-        "source": [entry.source] * count,
+        "uri": [entry.uri for entry in entries],
+        "source": [entry.source for entry in entries],
         **(span_columns(known, model.format.sample_rate if model.format else None) if known else {}),
         "model": [model.name] * count,
         "model_version": [model.choice.version] * count,
@@ -93,13 +94,15 @@ def dead_letter(entry: Entry, error: MediaError | InvalidInput | DecoderEnded | 
 
 def count_by_source(rows: Sequence[TableRow], short: Container[str]) -> dict[str, SourceCount]:
     """Count the items of one model by source. short: uris of the items that are shorter than the model's window."""
-    counts: dict[str, SourceCount] = {}
+    by_source = defaultdict[str, list[TableRow]](list)
     for row in rows:
-        one = SourceCount(
-            recordings=1,
-            anomalies=int(bool(row.get("is_anomaly"))),
-            not_judged=int("not_judged" in row),
-            short=int(row["uri"] in short),
+        by_source[row["source"]].append(row)
+    return {
+        source: SourceCount(
+            recordings=len(of_source),
+            anomalies=sum(bool(row.get("is_anomaly")) for row in of_source),
+            not_judged=sum("not_judged" in row for row in of_source),
+            short=sum(row["uri"] in short for row in of_source),
         )
-        counts[row["source"]] = counts.get(row["source"], SourceCount()) + one
-    return dict(sorted(counts.items()))
+        for source, of_source in sorted(by_source.items())
+    }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
-from operator import attrgetter
+from typing import NamedTuple
 
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.arrays import Array
@@ -17,9 +18,9 @@ from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.decode import stream_rows
 from avizor_inference.items.file_access import path_of
-from avizor_inference.items.kinds.base import Content, FileContent, Row, Span
+from avizor_inference.items.kinds.base import Content, FileContent, Row
 from avizor_inference.items.object_files import check_store
-from avizor_inference.judged_rows import TableRow, score_columns
+from avizor_inference.judged_rows import Columns, TableRow, score_columns
 from avizor_pipeline.batching import Batch
 from avizor_pipeline.job_context import JobContext, RowKey
 from avizor_pipeline.model_groups import ModelGroup
@@ -115,33 +116,61 @@ class ShardRun:
             self._lose(batch.keys[0].entry, batch.error)
             return
         start = 0
-        for _, keys in groupby(batch.keys, key=attrgetter("entry.uri")):
-            (entry, *_), spans = zip(*keys, strict=True)
-            for model, outputs in group.each([output[start : start + len(spans)] for output in batch.outputs]):
-                self._take_windows(model, entry, spans, outputs)
-            start += len(spans)
+        for alike, of_alike in groupby(batch.keys, key=partial(_alike, group)):
+            keys = list(of_alike)
+            for model, outputs in group.each([output[start : start + len(keys)] for output in batch.outputs]):
+                self._take_items(model, keys, outputs, is_short=alike.is_short)
+                self._writer.add_columns("windows", self._columns(model, keys, outputs, alike))
+            start += len(keys)
 
-    def _take_windows(self, model: JobModel, entry: Entry, spans: Sequence[Span | None], outputs: Sequence[Array]) -> None:
-        """Do this for windows of one item. outputs: each output of the model for them, [windows, ...]."""
-        results = outputs[0]  # probabilities[windows, classes], or score[windows, 1]
-        totals = self.totals.of[model.name, entry.uri]
-        totals.is_short = model.spec.is_short(spans[0])
-        columns = window_columns(model, entry, spans)
+    def _take_items(self, model: JobModel, keys: Sequence[RowKey], outputs: Sequence[Array], *, is_short: bool) -> None:
+        """Add results to the items that they are of. outputs: each output of the model for some windows, [windows, ...]."""
+        start = 0
+        for uri, of_item in groupby(keys, key=_uri):
+            (entry, *_), spans = zip(*of_item, strict=True)
+            windows = slice(start, start := start + len(spans))
+            totals, results = self.totals.of[model.name, uri], outputs[0][windows]
+            totals.is_short = is_short
+            if model.reconstructs:
+                self._files.add(model.name, model.spec, entry, spans, outputs[-1][windows])
+            if model.labels:
+                totals.probabilities += MeanProbabilities.of(results)
+            else:
+                totals.score += ItemScore.of(results[:, 0])
+
+    def _columns(self, model: JobModel, keys: Sequence[RowKey], outputs: Sequence[Array], alike: _Alike) -> Columns:
+        """Return the rows of windows that are alike. outputs: as for `_take_items`."""
+        columns, results = window_columns(model, *zip(*keys, strict=True)), outputs[0]
         if model.embeds:
-            columns["embedding"] = list(outputs[1].reshape(len(spans), -1))
-        if model.reconstructs:
-            self._files.add(model.name, model.spec, entry, spans, outputs[-1])
+            columns["embedding"] = list(outputs[1].reshape(len(keys), -1))
         if model.labels:
-            totals.probabilities += MeanProbabilities.of(results)
-            columns |= class_columns(model.labels, results, model.thresholds, self._context.settings.top_k)
-        else:
-            scores = results[:, 0]
-            totals.score += ItemScore.of(scores)
-            judge = self._context.judges.get(model.name)
-            columns |= score_columns(scores, judge, entry.source, self._alpha, is_short=totals.is_short)
-            if "p_value" in columns:
-                columns["calibration_id"] = [model.choice.calibration_id] * len(spans)
-        self._writer.add_columns("windows", columns)
+            return columns | class_columns(model.labels, results, model.thresholds, self._context.settings.top_k)
+        judge = self._context.judges.get(model.name)
+        columns |= score_columns(results[:, 0], judge, alike.source, self._alpha, is_short=alike.is_short)
+        if "p_value" in columns:
+            columns["calibration_id"] = [model.choice.calibration_id] * len(keys)
+        return columns
+
+
+class _Alike(NamedTuple):
+    """Says what windows have in common that are judged together, and have the same columns.
+
+    uri: of their item, if several models have rows for it: these are next to each other. Else it is empty.
+    """
+
+    source: str
+    is_short: bool
+    is_recording: bool
+    uri: str
+
+
+def _alike(group: ModelGroup, key: RowKey) -> _Alike:
+    uri = key.entry.uri if len(group.models) > 1 else ""
+    return _Alike(key.entry.source, group.spec.is_short(key.span), key.span is not None, uri)
+
+
+def _uri(key: RowKey) -> str:
+    return key.entry.uri
 
 
 def _section(shard: Shard, item: Entry, content: Content) -> Content:

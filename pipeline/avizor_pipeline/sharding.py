@@ -103,7 +103,7 @@ def _sections(settings: JobSettings, entry: Entry) -> int:
     longest = settings.shard_mib * 2**20
     if entry.part or entry.size <= longest or settings.reconstructions:
         return 1
-    suffix = suffix_of(entry.path)
+    suffix = suffix_of(entry.file)
     kinds = [CONTENTS[name] for name in settings.contents]
     takers = [kind for kind in kinds if issubclass(kind, FileContent) and suffix in kind.suffixes]
     return -(-entry.size // longest) if len(takers) == 1 and suffix in takers[0].suffixes_of_sections else 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.p_values import Judge
@@ -18,6 +18,9 @@ from avizor_pipeline.rows import count_by_source, counted_labels, item_row, mean
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.part_files import Commit, PartWriter, SourceCount
 
+# What items begin with. Sums are new objects, so that one of each will do.
+_NO_SCORE, _NO_PROBABILITIES = ItemScore(), MeanProbabilities()
+
 
 @dataclass
 class ItemTotals:
@@ -26,8 +29,8 @@ class ItemTotals:
     score: of an autoencoder. probabilities: of a classifier. is_short: whether the item is shorter than the model's window.
     """
 
-    score: ItemScore = field(default_factory=ItemScore)
-    probabilities: MeanProbabilities = field(default_factory=MeanProbabilities)
+    score: ItemScore = _NO_SCORE
+    probabilities: MeanProbabilities = _NO_PROBABILITIES
     is_short: bool = False
 
     @property
@@ -61,8 +64,7 @@ class ShardTotals:
         sources: dict[str, dict[str, SourceCount]] = {}
         for model in self._models:
             rows = list(self._item_rows(model, reconstruction))
-            for row in rows:
-                writer.add("recordings", row)
+            writer.add_rows("recordings", rows)
             labels[model.name] = dict(sorted(Counter(label for row in rows for label in counted_labels(row)).items()))
             short = {uri for (name, uri), totals in self.of.items() if name == model.name and totals.is_short}
             sources[model.name] = count_by_source(rows, short)

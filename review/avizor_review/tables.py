@@ -6,7 +6,6 @@ read.
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import duckdb
 from avizor_inference.error_text import reason, shortened
 from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.job_results import COMMITS, ROUNDS
+from avizor_review.temporary_folder import TemporaryFolder
 
 # What DuckDB keeps in memory; beyond that it writes to a temporary folder.
 _MEMORY = "512MB"
@@ -95,14 +95,14 @@ class Tables:
 
     def __init__(self, folder: Path, *, is_kept: bool = False) -> None:
         self.folder, self._is_kept = folder, is_kept
-        self._temporary = tempfile.TemporaryDirectory(prefix="avizor-review-", ignore_cleanup_errors=True)
+        self._temporary = TemporaryFolder()
         self._lock = threading.Lock()
         self._connection = duckdb.connect(
             ":memory:",
             config={
                 "memory_limit": _MEMORY,
                 "threads": str(_THREADS),
-                "temp_directory": self._temporary.name,
+                "temp_directory": str(self._temporary.path),
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
             },
@@ -153,7 +153,7 @@ class Tables:
     def close(self) -> None:
         """Close the database, and remove what it had to write."""
         self._connection.close()
-        self._temporary.cleanup()
+        self._temporary.remove()
 
     def __enter__(self) -> Tables:
         return self

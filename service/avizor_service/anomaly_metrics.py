@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
 
-from avizor_inference.anomaly.p_values import level, recordings_needed, require_alpha, under_calibrated
+from avizor_inference.anomaly.calibration_text import cross_fitted_note
+from avizor_inference.anomaly.p_values import for_each_source, level, recordings_needed, require_alpha, under_calibrated
 from avizor_inference.anomaly.verdict import Verdict
+from avizor_inference.errors import CalibrationError
 from avizor_inference.repository.calibration import Calibration
+from avizor_service.how_to_start import check_all
 from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
 
@@ -26,6 +29,7 @@ class AnomalyMetrics:
         self._metrics, self._sources, self._alpha, self._confidence = metrics, sources, alpha, confidence
         self._shown: dict[str, str] = {}  # id of the calibration in use, by model
         self._warned: set[str] = set()  # ids of calibrations
+        self._too_small: set[str] = set()  # the same
         # A look-up by labels takes as long as all else that is done to a metric.
         self._scored, self._not_judged = cache(metrics.scored.labels), cache(metrics.not_judged.labels)
         self._anomalies, self._p_value = cache(metrics.anomalies.labels), cache(metrics.p_value.labels)
@@ -36,8 +40,7 @@ class AnomalyMetrics:
         calibrations: the active ones, by the model's name. Warns of sources that have too few recordings for alpha. Raises
         CalibrationError if all calibrations of a model have too few in all.
         """
-        for active in calibrations.values():
-            self.accept(active)
+        check_all(calibrations, dict(self._refusals(calibrations)), self._confidence)
         for calibration in chain.from_iterable(calibrations.values()):
             self._sources.add(calibration.source_names)
         for name, active in calibrations.items():
@@ -45,19 +48,35 @@ class AnomalyMetrics:
 
     def accept(self, active: Sequence[Calibration]) -> None:
         """Raise CalibrationError if all active calibrations of a model have too few recordings for alpha."""
-        if active:  # a smaller one may be for another engine; a request that needs it is refused
-            require_alpha(max(active, key=Calibration.most_of_a_kind), self._alpha, self._confidence)
+        if active:  # a smaller one may be for another engine; `watch` warns if it is for this one
+            self._require(max(active, key=Calibration.most_of_a_kind))
+
+    def _refusals(self, calibrations: Mapping[str, Sequence[Calibration]]) -> Iterator[tuple[str, str]]:
+        """Yield the names of the models that do not support alpha, and why."""
+        for name, active in calibrations.items():
+            try:
+                if active:
+                    require_alpha(max(active, key=Calibration.most_of_a_kind), self._alpha, self._confidence)
+            except CalibrationError as error:
+                yield name, str(error)
 
     def watch(self, name: str, active: Sequence[Calibration], in_use: Calibration | None = None) -> None:
         """Show the series of a calibrated model: at the start, and when it is loaded or calibrated later.
 
-        active: its active calibrations. in_use: that verdicts come from, if it is known. Warns as `start` does.
+        active: its active calibrations. in_use: that verdicts come from, if it is known. Warns as `start` does, and if the one
+        in use has too few recordings in all, while another one has enough.
         """
         for calibration in active:
             self._sources.add(calibration.source_names)
             if calibration.id not in self._warned:
                 self._warned.add(calibration.id)
                 self._warn_if_under_calibrated(name, calibration)
+        if in_use and len(active) > 1 and in_use.id not in self._too_small:
+            try:
+                self._require(in_use)
+            except CalibrationError as error:
+                self._too_small.add(in_use.id)
+                _log.warning("%s: its calibration %s, for the engine here: %s", name, in_use.id, error)
         self._metrics.alert_alpha.labels(name).set(self._alpha)
         if in_use or len(active) == 1:  # of several, the engine decides
             self.judged_by(name, in_use or active[0])
@@ -92,13 +111,25 @@ class AnomalyMetrics:
         """Count an alarm that began in a stream of `source`, as the client named it."""
         self._metrics.alarms.labels(model, self._sources.label(source)).inc()
 
+    def _require(self, calibration: Calibration) -> None:
+        """Raise CalibrationError if a calibration has too few recordings for alpha."""
+        try:
+            require_alpha(calibration, self._alpha, self._confidence)
+        except CalibrationError as error:
+            raise CalibrationError(
+                f"nothing could be flagged at the gateway's own alpha, and calls that give none are refused: {error}"
+            ) from error
+
     def _warn_if_under_calibrated(self, name: str, calibration: Calibration) -> None:
+        if note := cross_fitted_note(calibration, self._alpha):
+            _log.warning("%s: %s", name, note)
         if few := under_calibrated(calibration, calibration.source_names, self._alpha, self._confidence):
             _log.warning(
                 "%s: too few calibration recordings for %s, which needs %d: %s; of n, up to 1 in n + 1 normal items may "
-                "be flagged, and alerts on these sources may be false",
+                "be flagged, and alerts on these sources may be false%s",
                 name,
                 level(self._alpha, self._confidence),
                 recordings_needed(self._alpha, self._confidence),
                 ", ".join(f"{source} ({count})" for source, count in few.items()),
+                for_each_source(calibration, self._confidence),
             )

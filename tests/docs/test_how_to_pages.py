@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tomllib
@@ -12,8 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from PIL import Image
 from support.environment import ROOT
+from support.labelled_folders import write_pictures, write_sounds
 from support.networks import PaddedAutoencoder
+from support.normal_folders import write_images, write_rows, write_signals
+from support.normal_folders import write_sounds as write_machine_sounds
 from support.object_stores import s3_server
 from support.ray_nodes import ray_nodes
 from support.shown_commands import LEFT_OUT, run_shown
@@ -64,7 +69,39 @@ def noise(seconds: float) -> np.ndarray:
 def test_a_first_job(folder: Path) -> None:
     whole = write_wav(folder / "backup" / "0005.wav", tone(SECONDS, seed=105))
     (folder / "sounds" / "fan-1" / "0005.wav").write_bytes(whole.read_bytes()[:9000])
-    run_shown(text("first-job"), folder)
+    run_shown(text("first-job"), folder, cold=True)  # as users start them
+
+
+def test_fit_a_table(tmp_path: Path) -> None:
+    write_rows(tmp_path / "normal.csv", 400)
+    write_rows(tmp_path / "new.csv", 20, seed=1)
+    write_rows(tmp_path / "later.csv", 200, seed=2)
+    run_shown(text("fit-table"), tmp_path)
+
+
+@pytest.mark.slow
+def test_fit_sound(tmp_path: Path) -> None:
+    write_machine_sounds(tmp_path / "recordings", 60, sources=("fan-1", "fan-2"), seconds=1)
+    write_machine_sounds(tmp_path / "new", 5, sources=("fan-1", "fan-2"), seconds=1)
+    write_wav(tmp_path / "new" / "fan-2" / "odd.wav", noise(1), 8000)
+    run_shown(text("fit-sound"), tmp_path, timeout_s=900)
+
+
+@pytest.mark.slow
+def test_fit_images(tmp_path: Path) -> None:
+    write_images(tmp_path / "good", 40)
+    write_images(tmp_path / "new", 5)
+    odd = np.random.default_rng(0).integers(0, 256, (16, 16)).astype(np.uint8)
+    Image.fromarray(odd).save(tmp_path / "new" / "odd.png")
+    run_shown(text("fit-images"), tmp_path, timeout_s=900)
+
+
+@pytest.mark.slow
+def test_fit_signals(tmp_path: Path) -> None:
+    write_signals(tmp_path / "signals", 100)
+    write_signals(tmp_path / "new", 5)
+    np.save(tmp_path / "new" / "odd.npy", np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32))
+    run_shown(text("fit-signals"), tmp_path, timeout_s=900)
 
 
 def test_a_growing_folder(folder: Path) -> None:
@@ -76,6 +113,8 @@ def test_a_growing_folder(folder: Path) -> None:
 def test_live(folder: Path) -> None:
     for number in (8, 9):
         write_wav(folder / "inbox" / f"{number:04d}.wav", tone(SECONDS, seed=number))
+    for path in (folder / "sounds").rglob("*.wav"):  # not just written, or the first look would leave it for the next one
+        os.utime(path, (path.stat().st_mtime - 3600,) * 2)
     run_shown(text("live"), folder)
 
 
@@ -107,6 +146,16 @@ def test_long_recordings(folder: Path) -> None:
     path = folder / "nights" / "fan-1" / "2026-07-01.wav"
     soundfile.write(path, recording, SAMPLE_RATE, subtype="DOUBLE")  # 8 bytes a sample: three sections
     run_shown(text("long-recordings"), folder)
+
+
+def test_a_classifier(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "parts", {"bars": 60, "plain": 12, "stripes": 60})
+    write_pictures(tmp_path / "new", {"bars": 4, "plain": 4, "stripes": 4}, seed=1)
+    write_pictures(tmp_path / "more", {"bars": 40, "plain": 40, "stripes": 40}, seed=2, contrast=-0.4)
+    for path in write_sounds(tmp_path / "by-class", 12, classes={"0": 300, "1": 700, "7": 1300}).rglob("*.wav"):
+        (tmp_path / "spoken").mkdir(exist_ok=True)
+        path.rename(tmp_path / "spoken" / f"{path.parent.name}_theo_{path.stem}.wav")
+    run_shown(text("classifier"), tmp_path)
 
 
 def test_what_pages_install_is_there_to_install() -> None:

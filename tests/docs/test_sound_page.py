@@ -6,7 +6,6 @@ import asyncio
 import io
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from click.testing import CliRunner
 from google.rpc.code_pb2 import Code
 from support.environment import ROOT
 from support.sounds import SAMPLE_RATE, tone, write_wav
+from support.warm_starts import warm_run
 from unit.service.gateways import call, open_gateway
 
 from avizor.v1 import inference_pb2 as pb
@@ -123,7 +123,7 @@ def test_a_stereo_model_in_a_batch_job(exported: Path, folder: Path) -> None:
     write_wav(folder / "pump" / "north" / "mono.wav", tone(1.2))
     (command,) = [words for words in COMMANDS if words[1] == "batch"]
     program = Path(sys.executable).with_name("avizor")
-    result = subprocess.run([program, *command[1:]], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    result = warm_run([str(program), *command[1:]], cwd=folder)
     (folder / "pump" / "north" / "mono.wav").unlink()
     assert result.returncode == 3, result.stderr  # one dead letter
     tables = {name: pq.read_table(folder / "results" / name).to_pylist() for name in ("windows", "recordings", "dead_letters")}

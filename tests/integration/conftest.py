@@ -17,7 +17,7 @@ def served(request: pytest.FixtureRequest, models: Path) -> Iterator[Gateway]:
         engine = ["--engine", "ort", "--device", device()]
     else:
         engine = ["--engine", f"triton://{request.getfixturevalue('triton_address')}"]
-    with gateway(models, *engine, "--alpha", 0.05, "--sources", "c", "--max-windows", 20) as running:
+    with gateway(models, *engine, "--alpha", 0.05, "--sources", "c", "--max-windows", 20, "--decoders", 2) as running:
         yield running
 
 

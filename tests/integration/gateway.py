@@ -20,6 +20,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 from support.sounds import SAMPLE_RATE, tone
+from support.warm_starts import WarmPopen
 
 from avizor.v1 import inference_pb2 as pb
 from avizor.v1 import inference_pb2_grpc
@@ -63,12 +64,12 @@ class Gateway:
 
 @contextlib.contextmanager
 def gateway(models: Path, *options: object, log: Path = Path(os.devnull)) -> Iterator[Gateway]:
-    command = [AVIZOR, "serve", "--models", models, "--port", 0, "--metrics-port", 0, "--http-port", 0, *options]
+    ports = ("--port", 0, "--metrics-port", 0, "--http-port", 0)
+    # One decoder: each takes a fifth of the CPU of a start, and most gateways of the tests decode little.
+    command = [AVIZOR, "serve", "--models", models, *ports, "--decoders", 1, *options]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AVIZOR_SERVE")}
     with log.open("w") as errors:
-        process = subprocess.Popen(
-            [str(part) for part in command], stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
-        )
+        process = WarmPopen([str(part) for part in command], stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -16,6 +16,7 @@ from typing import Any
 
 import duckdb
 import psutil
+from support.warm_starts import warm_run
 
 from avizor_inference.digests import sha256_of_file
 
@@ -31,7 +32,7 @@ def command(data: Path, models: Path, out: Path, *more: str) -> list[str]:
 
 
 def batch(data: Path, models: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(data, models, out, *more), capture_output=True, text=True, timeout=120, check=False)
+    return warm_run(command(data, models, out, *more), timeout=120)
 
 
 def part_digests(out: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ import pytest
 from integration.gateway import AVIZOR, gateway
 from integration.jobs import batch
 from support.sounds import tone, write_wav
+from support.warm_starts import warm_run
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_export.live_triton.address import check_server
@@ -24,7 +25,7 @@ DEAD_PROXY = "http://127.0.0.1:9"
 
 def health(target: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [str(AVIZOR), "health", "--target", target]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=os.environ | environment)
+    return warm_run(command, timeout=60, env=os.environ | environment)
 
 
 @pytest.mark.parametrize(("host", "shown"), [("::1", "[::1]"), ("[::1]", "[::1]"), ("::", "[::]"), ("127.0.0.1", "127.0.0.1")])
@@ -108,7 +109,7 @@ def test_a_unix_socket_that_cannot_be_says_why(models: Path, tmp_path: Path, pat
 def serve(models: Path, host: str) -> subprocess.CompletedProcess[str]:
     free = ["--metrics-port", "0", "--http-port", "0"]
     command = [AVIZOR, "serve", "--models", models, "--alpha", "0.05", "--host", host, *free]
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
+    return warm_run([str(part) for part in command], timeout=60)
 
 
 def test_metrics_may_have_an_address_of_their_own(models: Path) -> None:

@@ -73,7 +73,8 @@ def test_the_wheel_holds_every_package_with_its_types(tmp_path: Path) -> None:
     assert {name.partition("/")[0] for name in names if not name.startswith("avizor-")} == packages
 
 
-def test_a_gateway_never_loads_torch(models: Path) -> None:
+def test_a_gateway_never_loads_torch(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVIZOR_COLD_STARTS", "1")
     with gateway(models, "--alpha", 0.05) as running:
         loaded = Path(f"/proc/{running.process.pid}/maps").read_text()
     assert "onnxruntime" in loaded

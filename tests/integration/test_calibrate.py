@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from integration.gateway import AVIZOR, Stub, gateway, normal, odd, refused
 from integration.jobs import eventually
 from support.sounds import tone, write_wav
+from support.warm_starts import warm_run
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
@@ -100,7 +101,7 @@ def test_the_first_files_of_a_list_on_standard_input_calibrate(own: Path, sounds
     words = ["normal", "--models", str(own), "--data", "-", "--limit", "25"]
     stored = CliRunner().invoke(calibrate, words, input="".join(f"{path}\n" for path in files))
     new_id(stored)
-    assert "25 normal recordings (a 20, b 5)" in stored.output
+    assert "25 normal items (a 20, b 5)" in stored.output
     refused = run("normal", "--models", own, "--rollback", "--limit", "25")
     assert "Invalid value for --limit: is about the data" in " ".join(refused.output.split())
 
@@ -127,7 +128,7 @@ def test_a_new_calibration_is_stored_then_activated_then_rolled_back(own: Path, 
     first = active(own)["onnxruntime-cpu/fp32"]
     stored = run("normal", "--data", sounds, "--models", own)
     second = new_id(stored)
-    assert "calibration " + second + " for onnxruntime-cpu in fp32: 40 normal recordings (a 20, b 20)" in stored.output
+    assert "calibration " + second + " for onnxruntime-cpu in fp32: 40 normal items (a 20, b 20)" in stored.output
     assert re.search(rf"^{first}( +[\d.e-]+){{5}}\n{second}( +[\d.e-]+){{5}}$", stored.output, re.MULTILINE)
     assert "the false-alarm rate is promised from alpha 0.048 on" in stored.output
     assert active(own) == {"onnxruntime-cpu/fp32": first}
@@ -207,7 +208,7 @@ calibrate()
         [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, timeout=120, check=False
     )
     assert result.returncode == 0, result.stderr
-    assert "40 normal recordings" in result.stdout
+    assert "40 normal items" in result.stdout
 
 
 def test_two_commands_at_once_are_both_kept(own: Path, sounds: Path) -> None:
@@ -290,11 +291,12 @@ def test_a_resumed_job_keeps_the_calibration_that_it_began_with(own: Path, sound
     first = active(own)["onnxruntime-cpu/fp32"]
     words = [AVIZOR, "batch", sounds / "a", "--models", own, "--model", "normal", "--alpha", "0.05", "--out"]
     command = list(map(str, words))
-    subprocess.run([*command, tmp_path / "out"], check=True, capture_output=True)
+    warm_run([*command, str(tmp_path / "out")]).check_returncode()
     second = new_id(run("normal", "--data", sounds, "--models", own, "--activate"))
 
     def told(out: Path) -> str:
-        result = subprocess.run([*command, out, "--dry-run"], check=True, capture_output=True, text=True)
+        result = warm_run([*command, str(out), "--dry-run"])
+        result.check_returncode()
         return str(result.stdout)
 
     assert f"1 shard finished\n  normal version 1, calibration {first}" in told(tmp_path / "out")

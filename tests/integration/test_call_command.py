@@ -15,8 +15,10 @@ from click.testing import CliRunner, Result
 from integration.gateway import AVIZOR, Gateway, gateway, normal, odd, png, wav
 from integration.listeners import calm, fault, sixteen_bits
 from support.sounds import SAMPLE_RATE
+from support.warm_starts import WarmPopen
 
-from avizor_client.cli import call
+from avizor_client.cli import call, table_rows
+from avizor_inference.items.data import table_numbers
 
 STRETCH_S = 3 * 4096 / SAMPLE_RATE
 
@@ -87,6 +89,23 @@ def test_verdicts_use_the_source_that_a_path_says(folder: Path) -> None:
     assert len(odd["windows"]) == 3
 
 
+def test_a_source_that_the_calibration_does_not_have_is_said(folder: Path) -> None:
+    files = ["a/odd.wav", "b/normal.wav"]
+    for more in ([], ["--json"]):
+        result = run("detect", "normal", *files, "--source", "pump-1", *more)
+        assert result.exit_code == 0
+        assert result.stderr == (
+            "Note: the calibration of normal has no source 'pump-1', but a, b: 2 items were compared with those of all sources "
+            "together, for which no false-alarm rate is promised\n"
+        )
+    assert run("detect", "normal", *files, "--source", "a").stderr == ""
+    assert run("detect", "normal", *files).stderr == ""  # none is named
+    assert "no source 'pump-1', but a, b: 1 item was" in run("monitor", "normal", "a/normal.wav", "--source", "pump-1").stderr
+    assert "no source" not in run("monitor", "normal", "a/normal.wav", "--source", "b").stderr
+    result = run("detect", "normal", *files, "--source-pattern", "([a-z]+)[.]wav")
+    assert [line.split("'")[1] for line in result.stderr.splitlines()] == ["odd", "normal"]
+
+
 def test_an_anomaly_ends_the_command_with_4_if_that_is_asked(folder: Path) -> None:
     assert run("detect", "normal", "a/odd.wav").exit_code == 0
     assert run("detect", "normal", "a/odd.wav", "--exit-code").exit_code == 4
@@ -99,14 +118,38 @@ def test_rows_of_a_table_are_judged_one_by_one(folder: Path) -> None:
     first, second = lines(run("detect", "transfers", "rows.csv", "--json"))
     assert [first["file"], second["file"]] == ["rows.csv, row 0", "rows.csv, row 1"]
     assert first["score"] != second["score"]
-    Path("rows.csv").write_text("amount,hour\nmuch,12\n")
-    result = run("detect", "transfers", "rows.csv")
-    assert result.exit_code == 1
-    assert "'much' is in a column of numbers" in result.stderr
+
+
+def test_columns_that_the_model_does_not_take_are_ignored_and_one_that_it_lacks_is_named(folder: Path) -> None:
+    Path("rows.csv").write_text("id,amount,note,hour,country\nx1,70,a text,12,ES\nx2,NA,,3,FR\n")
+    first, second = lines(run("detect", "transfers", "rows.csv", "--json"))
+    Path("plain.csv").write_text("amount,hour,country\n70,12,ES\n,3,FR\n")
+    assert [first["score"], second["score"]] == [
+        each["score"] for each in lines(run("detect", "transfers", "plain.csv", "--json"))
+    ]
     Path("rows.csv").write_text("amount,wrong\n1,12\n")
-    result = run("detect", "transfers", "rows.csv")
+    result = run("detect", "transfers", "rows.csv", "plain.csv")
     assert result.exit_code == 3
-    assert "wrong" in result.stdout
+    lacking, *answered = result.stdout.splitlines()
+    assert "UNREADABLE: the table has no column 'hour', 'country'; it has amount, wrong" in lacking
+    assert len(answered) == 2
+
+
+def test_a_row_that_cannot_be_read_costs_the_others_nothing(folder: Path) -> None:
+    Path("rows.csv").write_text("amount,hour,country\nmuch,12,ES\n1,2\n1_0,2,ES\ninf,2,ES\n70,12,ES\n\ntrue, 12 ,ES\n")
+    result = run("detect", "transfers", "rows.csv", "--json")
+    assert result.exit_code == 3
+    found = lines(result)
+    problems = [each["error"]["message"] if "error" in each else "" for each in found]
+    assert "'much' is in 'amount', a column of numbers" in problems[0]
+    assert problems[1] == "the row has 2 values, and the table 3 columns"
+    assert "'1_0'" in problems[2]
+    assert "'inf'" in problems[3]
+    assert problems[4:] == ["", ""]
+
+
+def test_a_cell_means_a_missing_value_here_and_in_a_job_alike() -> None:
+    assert table_rows.MISSING == table_numbers.MISSING
 
 
 def test_an_item_comes_from_standard_input_and_results_go_to_files(folder: Path) -> None:
@@ -229,7 +272,7 @@ def test_sound_that_is_no_wav_says_how_to_convert_it(folder: Path, data: bytes, 
 def test_a_microphone_is_heard_while_it_goes_on(folder: Path) -> None:
     """Windows come out of the command before its input has ended."""
     command = [str(AVIZOR), "call", "monitor", "normal", "--rate", str(SAMPLE_RATE), "--json", "-"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with WarmPopen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(sixteen_bits(calm(2.0)).tobytes())
@@ -245,7 +288,7 @@ def test_a_microphone_is_heard_while_it_goes_on(folder: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stream_that_is_stopped_ends_at_once_and_says_nothing_more(folder: Path, number: int, code: int) -> None:
     command = [str(AVIZOR), "call", "monitor", "normal", "--rate", str(SAMPLE_RATE), "-"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with WarmPopen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("an alarm begins after")
         process.send_signal(number)

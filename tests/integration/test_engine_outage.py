@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import grpc
 import pytest
 from integration.gateway import AVIZOR, IMAGE, Gateway, gateway, refused
 from integration.load import Load
+from support.warm_starts import warm_run
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
@@ -91,7 +91,7 @@ def test_calls_do_not_wait_for_a_triton_that_is_silent(triton: TritonServer, mod
 
 def health(running: Gateway) -> int:
     command = [str(AVIZOR), "health", "--target", running.address]
-    return subprocess.run(command, check=False, capture_output=True).returncode
+    return int(warm_run(command).returncode)
 
 
 def eventually(condition: Callable[[], bool], within_s: float = 20.0) -> bool:

@@ -166,7 +166,7 @@ def test_a_call_that_is_cancelled_or_late_ends_its_work(served: Gateway, stub: S
         calling.cancel()
         served.wait_until_idle()
         assert served.metrics()[series] == 0
-    for timeout_s in (0.001, 0.05, 0.2):
+    for timeout_s in (0.001, 0.01, 0.03):  # it takes 0.1 s on a machine that does nothing else
         with pytest.raises(grpc.RpcError) as caught:
             stub.Explain(SLOW, timeout=timeout_s)
         assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
+from support.warm_starts import warm_run
 from torch import nn
 
 from avizor_export.exporter import export_model
@@ -48,7 +48,7 @@ def test_the_command_draws_the_first_layer(models: Path, tmp_path: Path) -> None
         "--out",
         tmp_path / "new" / "folder",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = warm_run([*map(str, command)])
     assert done.returncode == 0, done.stderr
     first, *_, picture, numbers = done.stdout.splitlines()
     assert first == "digits version 1, layer 0: weights 6 x 1 x 5 x 5"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from support.sounds import SAMPLE_RATE, tone, write_wav
+from support.warm_starts import warm_run
 
 from avizor_export.architectures.lenet import LeNet
 from avizor_inference.engines.base import InferRequest
@@ -39,7 +40,7 @@ def autoencoder(latent):
 
 
 def avizor(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([AVIZOR, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
+    return warm_run([str(AVIZOR), *map(str, arguments)], timeout=120, cwd=cwd)
 
 
 def test_an_image_classifier(tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_an_autoencoder_of_the_users_own_with_calibration(tmp_path: Path) -> Non
         "--calibrate", "normal", "--fit-on", "normal", cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert "34 normal recordings (fan 25, new 9)" in result.stdout
+    assert "34 normal items (fan 25, new 9)" in result.stdout
     assert "the false-alarm rate is promised from alpha 0.039 on for fan, and from 0.1 on for new" in result.stdout
     version = ModelRepository(tmp_path / "models").version("fan")
     (calibration,) = version.calibrations()

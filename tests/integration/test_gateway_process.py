@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import time
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from google.rpc.status_pb2 import Status
 from integration.gateway import AVIZOR, IMAGE, gateway, refused, wav
 from support.sounds import tone
+from support.warm_starts import warm_run
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_export.architectures.lenet import LeNet
@@ -60,7 +60,7 @@ def test_only_calls_with_a_token_are_let_in(models: Path, tmp_path: Path) -> Non
         for token in ("sesame", "other-one"):
             assert stub.ListModels(pb.ListModelsRequest(), metadata=[("authorization", f"Bearer {token}")]).models
         assert running.metrics()['avizor_rejected_total{reason="unauthenticated"}'] == 3
-        health = subprocess.run([AVIZOR, "health", "--target", running.address], check=False, capture_output=True)
+        health = warm_run([str(AVIZOR), "health", "--target", running.address])
         assert health.returncode == 0
 
 
@@ -77,7 +77,7 @@ def test_only_calls_with_a_token_are_let_in(models: Path, tmp_path: Path) -> Non
 def test_a_gateway_that_cannot_work_does_not_start(models: Path, options: list[str], message: str) -> None:
     free = ["--port", "0", "--metrics-port", "0", "--http-port", "0"]
     command = [str(AVIZOR), "serve", "--models", str(models), *free, "--alpha", "0.05", *options]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    result = warm_run(command, timeout=60)
     assert result.returncode in (1, 2)
     assert message in result.stderr
     assert "Traceback" not in result.stderr
@@ -106,7 +106,7 @@ def test_a_taken_port_is_reported(models: Path, option: str, message: str) -> No
         ports = {"--port": "0", "--metrics-port": "0", "--http-port": "0", option: str(port)}
         options = [part for pair in ports.items() for part in pair]
         command = [str(AVIZOR), "serve", "--models", str(models), "--alpha", "0.05", *options]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        result = warm_run(command, timeout=60)
     assert result.returncode == 1
     assert message.format(port=port) in result.stderr
     assert "Traceback" not in result.stderr

@@ -22,7 +22,8 @@ from support.sounds import tone
 from avizor.v1 import inference_pb2 as pb
 
 SOUND = pb.Item(audio=wav(tone(1.0)))
-LIMITS = ("--alpha", 0.05, "--max-decoded-mib", 128, "--decoder-memory-mib", 128, "--decode-timeout-s", 20)
+PATIENT = ("--decoders", 2, "--max-wait-s", 60)
+LIMITS = (*PATIENT, "--alpha", 0.05, "--max-decoded-mib", 128, "--decoder-memory-mib", 128, "--decode-timeout-s", 20)
 
 
 @pytest.fixture(scope="module")

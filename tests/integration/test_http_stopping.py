@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -57,7 +58,7 @@ def test_under_load_no_request_is_lost(models: Path, stays: bool) -> None:
                     ended[repr(error)] += 1
                     return
 
-    with gateway(models, "--alpha", 0.05) as running:
+    with gateway(models, "--alpha", 0.05, "--max-wait-s", 60) as running:
         callers = [threading.Thread(target=call, args=[running]) for _ in range(16)]
         for each in callers:
             each.start()
@@ -69,6 +70,40 @@ def test_under_load_no_request_is_lost(models: Path, stays: bool) -> None:
             each.join()
     assert ended.keys() == {"200", "nobody listens"}, ended
     assert ended["nobody listens"] == 16
+
+
+def test_connections_that_the_system_has_taken_are_answered(models: Path) -> None:
+    """They wait in the queue of the listener until the gateway takes them: the more, the faster they come."""
+    opened: list[socket.socket] = []
+
+    def ask(address: tuple[str, int]) -> None:
+        with contextlib.suppress(ConnectionRefusedError):
+            while True:
+                opened.append(one := socket.create_connection(address, timeout=30))
+                with contextlib.suppress(ConnectionError):  # that is seen when it is read
+                    one.sendall(b"GET /health HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
+
+    with gateway(models, "--alpha", 0.05, "--max-connections", 100_000) as running, contextlib.ExitStack() as stack:
+        address = urlsplit(running.http_url)
+        callers = [threading.Thread(target=ask, args=[(address.hostname, address.port)]) for _ in range(4)]
+        for each in callers:
+            each.start()
+        while len(opened) < 100:
+            time.sleep(0.001)
+        assert running.stop() == 0
+        for each in callers:
+            each.join()
+        for one in opened:
+            stack.enter_context(one)
+        assert Counter(said(one) for one in opened) == {b"HTTP/1.1 ": len(opened)}
+
+
+def said(one: socket.socket) -> bytes:
+    """The first bytes of an answer; what happened if there is none."""
+    try:
+        return one.recv(9, socket.MSG_WAITALL)
+    except OSError as error:
+        return repr(error).encode()
 
 
 def test_a_long_call_is_answered_a_silent_connection_ended_and_the_end_does_not_wait_for_it(models: Path) -> None:

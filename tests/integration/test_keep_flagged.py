@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from integration.gateway import AVIZOR, Gateway, gateway, normal, odd, wav
 from support.review_page import Page, review_page
 from support.sounds import SAMPLE_RATE, tone
+from support.warm_starts import warm_run
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_review.media.media import Media
@@ -41,6 +41,13 @@ def rows(folder: Path) -> list[tuple[str, str]]:
         return []
     with Results.open(folder) as results:
         return [(row[0], row[1]) for row in results.tables.rows("select uri, source from recordings")]
+
+
+def keep_one(running: Gateway, folder: Path, source: str) -> None:
+    """Have one item flagged, and return when it is on disk: nothing of it comes later."""
+    before = len(rows(folder))
+    detect(running, pb.Item(source=source, audio=odd()))
+    until("it is kept", lambda: len(rows(folder)) > before)
 
 
 def kept(folder: Path) -> list[Item]:
@@ -95,9 +102,7 @@ def test_each_kind_of_item_is_kept_and_shown_as_the_model_took_it(keeping: tuple
 
 def test_only_their_owner_can_read_what_is_kept(keeping: tuple[Gateway, Path]) -> None:
     running, folder = keeping
-    before = len(rows(folder))
-    detect(running, pb.Item(source="a", audio=odd()))
-    until("it is kept", lambda: len(rows(folder)) > before)
+    keep_one(running, folder, source="a")
     modes = {stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.rglob("*")) if path.is_dir()}
     assert modes == {0o700}
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()} == {0o600}
@@ -106,9 +111,7 @@ def test_only_their_owner_can_read_what_is_kept(keeping: tuple[Gateway, Path]) -
 @pytest.mark.parametrize("source", ["../../etc", "/etc/passwd", "a/../../x", "..", "", "\n\x1b[31m", "x" * 5000, "😀", "other"])
 def test_a_hostile_source_stays_within_the_folder_and_is_shown_as_it_is(keeping: tuple[Gateway, Path], source: str) -> None:
     running, folder = keeping
-    before = len(rows(folder))
-    detect(running, pb.Item(source=source, audio=odd()))
-    until("it is kept", lambda: len(rows(folder)) > before)
+    keep_one(running, folder, source)
     assert source in {item.source for item in kept(folder)}
     assert {path.name for path in folder.parent.iterdir()} == {folder.name}
     assert {path.parent.name.partition("-")[0] for path in (folder / "items").glob("*/*")} <= {"a", "b", "other"}
@@ -119,15 +122,13 @@ def test_what_a_caller_alone_calls_odd_is_not_kept(keeping: tuple[Gateway, Path]
     before = len(rows(folder))
     (verdict,) = detect(running, pb.Item(source="a", audio=normal(7)), alpha=0.999)
     assert verdict.is_anomaly
-    detect(running, pb.Item(source="a", audio=odd()))  # what comes later is there, and it is not
-    until("it is kept", lambda: len(rows(folder)) > before)
+    keep_one(running, folder, source="a")  # what comes later is there, and it is not
     assert len(rows(folder)) == before + 1
 
 
 def test_the_review_page_shows_new_items_when_it_is_loaded_again(keeping: tuple[Gateway, Path]) -> None:
     running, folder = keeping
-    detect(running, pb.Item(source="b", audio=odd()))
-    until("it is kept", lambda: rows(folder))
+    keep_one(running, folder, source="b")
     with review_page(folder) as page:
         before = tally(page)
         detect(running, *[pb.Item(source="b", audio=odd())] * 3)
@@ -206,13 +207,12 @@ def test_the_report_is_of_what_was_kept_and_a_calibration_of_it_is_refused(
     keeping: tuple[Gateway, Path], models: Path, tmp_path: Path
 ) -> None:
     running, folder = keeping
-    detect(running, pb.Item(source="b", audio=odd()))
-    until("it is kept", lambda: rows(folder))
+    keep_one(running, folder, source="b")
     for command in (
         ["report", folder, "--out", tmp_path / "page.html"],
         ["calibrate", "normal", "--models", models, "--from-review", folder],
     ):
-        done = subprocess.run([AVIZOR, *map(str, command)], capture_output=True, text=True, check=False)
+        done = warm_run([str(AVIZOR), *map(str, command)])
         if command[0] == "report":
             assert done.returncode == 0, done.stderr
             page = (tmp_path / "page.html").read_text()

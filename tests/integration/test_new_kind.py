@@ -138,7 +138,7 @@ def test_a_new_kind_is_named_in_three_files_and_everything_works(copy: Path) -> 
         *("export", "network:net", "--name", "films", *options, "--evaluate-on", "labelled"),
     )
     assert "Warning: a film of 2 frames is short." in printed
-    assert "16 normal recordings (a 8, b 8)" in printed
+    assert "16 normal items (a 8, b 8)" in printed
     card = (copy / "models" / "films" / "1" / "card.md").read_text()
     assert "| pixels | 0.59 | " in card  # of whole numbers from 100 to 199, by 255
     assert "of zeros, random, real items" in card

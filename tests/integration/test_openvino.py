@@ -12,6 +12,7 @@ import pytest
 from integration.gateway import AVIZOR, Stub, gateway, normal, odd
 from integration.jobs import batch, query
 from support.sounds import tone, write_wav
+from support.warm_starts import warm_run
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.engines.openvino import computes_bf16
@@ -39,7 +40,7 @@ def test_bf16_has_a_calibration_of_its_own_in_gateway_and_batch(models: Path, tm
     assert verdicts(own, "openvino") == (fp32, [False, True]), "it agrees on the probe items"
 
     tune = "tune normal --engine openvino:bf16 --seconds 0.1 --batch 4 --threads 1 --instances 1 --dry-run --models"
-    tuned = subprocess.run([AVIZOR, *tune.split(), own], capture_output=True, text=True, check=True, cwd=tmp_path)
+    tuned = warm_run([str(AVIZOR), *tune.split(), str(own)], cwd=tmp_path)
     assert "there are no verdicts there yet: " in tuned.stdout
     refused = batch(sounds, own, tmp_path / "refused", "--engine", "openvino:bf16")
     assert refused.returncode == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import stat
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from support.browser import Browser, browser
 from support.sounds import SAMPLE_RATE, tone, write_wav
+from support.warm_starts import warm_run
 
 from avizor_pipeline.cli.batch import batch
 from avizor_review.media.media import Media
@@ -122,9 +122,7 @@ def test_results_that_cannot_be_written_to_are_read(job: Path, tmp_path: Path) -
     before = sorted((path, path.stat().st_mtime_ns) for path in job.rglob("*"))
     job.chmod(stat.S_IRUSR | stat.S_IXUSR)
     try:
-        done = subprocess.run(
-            [AVIZOR, "report", job, "--out", tmp_path / "r.html", "--items", "0"], capture_output=True, text=True, check=False
-        )
+        done = warm_run([str(AVIZOR), "report", str(job), "--out", str(tmp_path / "r.html"), "--items", "0"])
     finally:
         job.chmod(0o755)
     assert done.returncode == 0, done.stderr
@@ -142,7 +140,7 @@ def test_results_that_cannot_be_written_to_are_read(job: Path, tmp_path: Path) -
 )
 def test_what_cannot_be_done_is_said_in_a_line(job: Path, arguments: list[str], why: str) -> None:
     command = [str(AVIZOR), "report", *(argument.format(job=job) for argument in arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = warm_run(command)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert why in done.stderr
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pytest
 import trustme
 from integration.gateway import AVIZOR, Gateway, Stub, gateway
 from support.certificates import certificate_files
+from support.warm_starts import warm_run
 
 from avizor.v1 import inference_pb2 as pb
 
@@ -121,7 +121,7 @@ def test_a_gateway_that_would_not_be_safe_does_not_start(
     paths = {"CRT": files.certificate, "KEY": files.key, "ROOT": files.root, "OTHER": other.key}
     command = [AVIZOR, "serve", "--models", models, "--port", 0, "--metrics-port", 0, "--alpha", 0.05]
     command += [paths.get(option, option) for option in options]
-    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
+    result = warm_run([str(part) for part in command], timeout=60)
     assert (result.returncode, result.stdout) == (1, "")
     assert message in result.stderr
     assert "Traceback" not in result.stderr

@@ -20,6 +20,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from support.environment import on_gpu
+from support.warm_starts import WarmPopen, warm_run
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 from tritonclient.grpc import InferenceServerClient
@@ -59,7 +60,7 @@ VARIANTS = {
 
 
 def avizor(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([AVIZOR, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
+    return warm_run([str(AVIZOR), *map(str, arguments)], timeout=120, cwd=cwd)
 
 
 def served_models(client: InferenceServerClient) -> set[str]:
@@ -377,7 +378,7 @@ def test_a_tune_that_is_terminated_unloads_its_model(tuning: Path, server: Trito
     before = (tuning / "models/digits/config.pbtxt").read_text()
     with (
         InferenceServerClient(server.grpc_url) as client,
-        subprocess.Popen(command, cwd=tuning, stderr=subprocess.PIPE, text=True) as process,
+        WarmPopen([*map(str, command)], cwd=tuning, stderr=subprocess.PIPE, text=True) as process,
     ):
         assert process.stderr is not None
         (name,) = re.findall(r"avizor-tune-\d+", process.stderr.readline())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from integration.http_client import ask
 from integration.load import REQUEST, Load
 from support.sounds import SAMPLE_RATE
 from support.waiting import wait_until
+from support.warm_starts import warm_run
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
@@ -259,7 +259,7 @@ def failed_start(models: Path, *options: str) -> str:
         "--workers",
         "2",
     ]
-    result = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60, check=False)
+    result = warm_run([*command, *options], timeout=60)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     said: str = result.stderr

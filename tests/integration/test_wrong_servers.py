@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import grpc
 import numpy as np
 import pytest
 from integration.gateway import AVIZOR, gateway, png
+from support.warm_starts import warm_run
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_client import AsyncClient, BadAnswer, Client, InputError, MonitorSettings
@@ -140,10 +140,10 @@ def test_a_stream_that_is_cut_short_is_named(messages: list[pb.MonitorResponse],
 
 def said(*arguments: object) -> str:
     """Run a command that fails, and return its last line."""
-    ended = subprocess.run([AVIZOR, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    ended = warm_run([str(AVIZOR), *map(str, arguments)], timeout=60)
     assert ended.returncode in (1, 2), ended
     assert "Traceback" not in ended.stderr
-    return ended.stderr.strip().splitlines()[-1]
+    return str(ended.stderr.strip().splitlines()[-1])
 
 
 def test_commands_print_nothing_that_a_terminal_would_obey() -> None:
@@ -160,7 +160,7 @@ def test_health_names_a_server_that_is_no_gateway() -> None:
     with server(lambda _rpc, _context: [b"\xff\xff\xff"]) as target:
         assert "INTERNAL" in said("health", "--target", target)
     with server(lambda _rpc, _context: [b"\x08\x63"]) as target:
-        ended = subprocess.run([AVIZOR, "health", "--target", target], capture_output=True, text=True, timeout=60)
+        ended = warm_run([str(AVIZOR), "health", "--target", target], timeout=60)
         assert (ended.returncode, ended.stdout) == (1, "status 99, which is none\n")
 
 
@@ -194,7 +194,7 @@ def test_arguments_that_cannot_be_sent_are_named(
     (tmp_path / "picture").write_bytes(png(np.zeros((32, 32), np.uint8)))
     with server(of({"GetModel": [DIGITS]})) as target:
         command: list[Any] = [AVIZOR, "call", *arguments, "--target", target]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        ended = warm_run([*map(os.fsdecode, command)], timeout=60)
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
 
@@ -203,7 +203,7 @@ def test_a_device_is_not_read_to_its_end() -> None:
     table = pb.Model(name="rows", version=1, task=pb.TASK_RECONSTRUCT, table=pb.TableInput())
     with server(of({"GetModel": [table]})) as target:
         command: list[Any] = [AVIZOR, "call", "detect", "rows", "/dev/zero", "--target", target]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        ended = warm_run([*map(os.fsdecode, command)], timeout=60)
     assert (ended.returncode, ended.stdout) == (3, "/dev/zero  UNREADABLE: it is a device, and no file\n")
 
 
@@ -213,11 +213,6 @@ def test_an_item_comes_from_a_named_pipe(models: Path, tmp_path: Path) -> None:
     writer = threading.Thread(target=lambda: pipe.write_bytes(png(np.zeros((32, 32), np.uint8))), daemon=True)
     with gateway(models, "--alpha", 0.05) as running:
         writer.start()
-        ended = subprocess.run(
-            [AVIZOR, "call", "classify", "digits", pipe, "--target", running.address],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        ended = warm_run([str(AVIZOR), "call", "classify", "digits", str(pipe), "--target", running.address], timeout=60)
     assert ended.returncode == 0, ended
     assert ended.stdout.startswith(str(pipe))

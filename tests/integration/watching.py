@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import socket
-import subprocess
 import urllib.request
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +14,7 @@ import duckdb
 import pyarrow.parquet as pq
 from integration.jobs import AVIZOR, query
 from support.waiting import wait_until
+from support.warm_starts import WarmPopen
 
 from avizor_pipeline.sinks.part_files import shard_of
 
@@ -38,7 +38,7 @@ class Watch:
         self.out, self._log = out, out.with_name(f"{out.name}.log")
         self.started = (self.log.count(_BEGAN) if self._log.exists() else 0) + 1
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = WarmPopen(
                 watch_command(what, models, out, *more), stdin=stdin, stdout=log, stderr=log, start_new_session=True
             )
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
+from support.warm_starts import WarmPopen
+
 AVIZOR = Path(sys.executable).with_name("avizor")
 
 
@@ -65,8 +67,9 @@ class Page:
 @contextmanager
 def review_page(results: Path, *options: object, context: ssl.SSLContext | None = None, first: str = "") -> Iterator[Page]:
     """Run the page of a job on a free port of this machine. first: code that its process runs first."""
-    command = [AVIZOR, "review", results, "--port", "0", "--reviewer", "ana", *options]
-    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    program = [sys.executable, "-c", f"{first}\nfrom avizor_cli.main import main; main()"] if first else [AVIZOR]
+    command = [*program, "review", results, "--port", "0", "--reviewer", "ana", *options]
+    process = WarmPopen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout
         assert process.stderr

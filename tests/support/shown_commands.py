@@ -20,6 +20,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.warm_starts import warm_shell
+
 LEFT_OUT = re.compile(r"(pip install|docker|docker-compose) ")
 _BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
@@ -50,20 +52,24 @@ def run_shown(
     environment: Mapping[str, str] | None = None,
     timeout_s: float = 300,
     left_out: re.Pattern[str] | None = LEFT_OUT,
+    cold: bool = False,
 ) -> None:
     """Run the commands of a page in a folder, with the environment of this process and what is given beside it.
 
-    left_out: commands that are not run; None: all are. Raises AssertionError for a command that fails, or that does not print
-    what the page says, with all that it printed.
+    left_out: commands that are not run; None: all are. cold: whether `avizor` starts as it does for users (see warm_starts).
+    Raises AssertionError for a command that fails, or that does not print what the page says, with all that it printed.
     """
     commands = [each for each in shown_commands(page) if not (left_out and left_out.match(each.command))]
     assert commands, "the page shows no command"
-    paths = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "200"}
+    used = re.findall(r"\bavizor (\w+)", " ".join(each.command for each in commands))
+    cold = cold or "AVIZOR_COLD_STARTS" in os.environ
+    paths = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} if cold else warm_shell(used)
     done = subprocess.run(
         ["bash", "-u"],
         input=_script(commands),
         cwd=folder,
-        env={**os.environ, **paths, **(environment or {})},
+        env={**os.environ, **paths, "COLUMNS": "200", **(environment or {})},
+        close_fds=cold,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -92,6 +92,7 @@ class TritonServer:
         self._log_start = 0  # how long the log was when this start began: bytes of earlier ones, or of a kept file
         self._process: subprocess.Popen[bytes] | None = None
         self._ports: _Ports | None = None
+        self._unpacking: set[Path] = set()  # folders of its backend of Python
 
     def __enter__(self) -> Self:
         if self._log_path is None:
@@ -179,6 +180,7 @@ class TritonServer:
     def _start_on(self, ports: _Ports) -> None:
         command = [str(self._install.tritonserver), *self._arguments(ports), *self._extra_args]
         assert self._log_path is not None, "use the server in a with statement"
+        others = _unpacking_folders()
         with self._log_path.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
@@ -194,6 +196,7 @@ class TritonServer:
         except BaseException:
             self.kill()
             raise
+        self._unpacking = _unpacking_folders() - others
 
     def _arguments(self, ports: _Ports) -> list[str]:
         return [
@@ -271,18 +274,26 @@ class TritonServer:
             # Not waited for until now: the number, and its group's, cannot have been given to another process.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            self._remove_shared_memory()
+            self._remove_what_is_left()
 
-    def _remove_shared_memory(self) -> None:
-        """A server that was killed leaves its regions behind; they are memory, and stay until removed."""
+    def _remove_what_is_left(self) -> None:
+        """A server that was killed leaves its regions behind; they are memory, and stay until removed. And an empty folder."""
         for region in _SHARED_MEMORY.glob(f"*{self.identity}*"):
             region.unlink(missing_ok=True)
+        for folder in self._unpacking:  # that of another server, which has begun at the same time, is empty, too
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     def _clean_up(self) -> None:
         self._log_after_exit = self.log_text()
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch, self._log_path = None, None
+
+
+def _unpacking_folders() -> set[Path]:
+    """Where backends of Python would unpack environments. They are always in /tmp."""
+    return set(Path("/tmp").glob("python_env_*"))
 
 
 def _free_ports() -> _Ports:

@@ -14,13 +14,13 @@ from pathlib import Path
 import click
 
 from avizor_client.answers import Model
+from avizor_client.cli.table_rows import NotATable, WrongRow, rows_of
 from avizor_client.errors import InputError
 from avizor_client.files import MOST_BYTES
 from avizor_client.items import Item
 
 STANDARD_INPUT = "-"
 
-Row = dict[str, float | str | bool | None]
 Rule = re.Pattern[str] | str  # the source of all files, or what is searched in the path of each
 
 
@@ -76,15 +76,14 @@ def source_rule(source: str, pattern: str) -> Rule:
 
 
 def listed_items(paths: Sequence[str], model: Model, rule: Rule, *, mix_channels: bool) -> Iterator[Listed | Unreadable]:
-    """Yield the items of files; each row of a CSV file for a model of tables. Raises InputError for a row that is none."""
+    """Yield the items of files; each row of a CSV file for a model of tables. Raises InputError for a file that is no CSV."""
     for path in paths:
         if problem := _problem(path):
             yield Unreadable(path, problem)
             continue
         source = _source(path, rule)
         if model.input_kind == "table" and not path.endswith(".npy"):
-            for number, row in enumerate(_rows(path, _numbers(model))):
-                yield Listed(f"{path}, row {number}", Item(row, source))
+            yield from _rows(path, model, source)
         else:
             content = sys.stdin.buffer.read() if path == STANDARD_INPUT else Path(path)
             yield Listed(path, Item(content, source, mix_channels))
@@ -111,32 +110,15 @@ def _source(path: str, rule: Rule) -> str:
     return (match[1] or "") if match else ""
 
 
-def _numbers(model: Model) -> set[str]:
-    """Return the names of the columns that hold numbers."""
-    return {column["name"] for column in model.input["columns"] if not column.get("categories")}
-
-
-def _rows(path: str, numbers: set[str]) -> Iterator[Row]:
-    """Yield the rows of a CSV file with a header. Columns are separated by what the header has: a tab, `;` or a comma."""
+def _rows(path: str, model: Model, source: str) -> Iterator[Listed | Unreadable]:
+    """Yield the rows of a CSV file; of one that lacks a column, the file. Raises InputError for a file that is no CSV."""
+    is_standard = path == STANDARD_INPUT
     try:
-        with open(
-            0 if path == STANDARD_INPUT else path, encoding="utf-8-sig", newline="", closefd=path != STANDARD_INPUT
-        ) as lines:
-            header = next(lines, "")
-            delimiter = next((each for each in "\t;," if each in header), ",")
-            names = next(csv.reader([header], delimiter=delimiter), [])
-            for row in csv.DictReader(lines, names, delimiter=delimiter):
-                yield {name: _value(text, name in numbers, path) for name, text in row.items() if isinstance(text, str)}
+        with open(0 if is_standard else path, encoding="utf-8-sig", newline="", closefd=not is_standard) as lines:
+            for number, row in enumerate(rows_of(lines, model)):
+                name = f"{path}, row {number}"
+                yield Unreadable(name, row.problem) if isinstance(row, WrongRow) else Listed(name, Item(row, source))
+    except NotATable as error:
+        yield Unreadable(path, str(error))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV ({error}); name another file") from error
-
-
-def _value(text: str, is_number: bool, path: str) -> float | str | None:
-    if not text.strip():
-        return None  # a missing value
-    if not is_number:
-        return text
-    try:
-        return float(text)
-    except ValueError as error:
-        raise InputError(f"{path}: {text!r} is in a column of numbers; write a number, or nothing for a missing one") from error

@@ -15,6 +15,7 @@ from avizor_client.answers import MonitoredWindow, MonitorStarted
 from avizor_client.cli.connection_options import connection_options
 from avizor_client.cli.listed_items import STANDARD_INPUT
 from avizor_client.cli.output import judges, plain, print_json, print_line
+from avizor_client.cli.unknown_sources import UnknownSources
 from avizor_client.client import Client
 from avizor_client.errors import InputError
 from avizor_client.streams import MonitorSettings, PcmFormat
@@ -102,6 +103,7 @@ def monitor(
         )
         with client.monitor(sound.chunks, settings) as stream:
             _tell_start(stream.started, as_json=as_json)
+            _tell_if_unknown(client, settings, stream.started.calibration_id)
             for window in stream:
                 if window.alarm_changed or not alarms_only:
                     _tell(window, as_json=as_json)
@@ -167,6 +169,15 @@ def _tell_start(started: MonitorStarted, *, as_json: bool) -> None:
             f"expected; {judges(started.judged_by)}",
             err=True,
         )
+
+
+def _tell_if_unknown(client: Client, settings: MonitorSettings, calibration_id: str) -> None:
+    """Say on standard error if the calibration of the detector does not have the stream's source."""
+    if settings.detector and settings.source:
+        unknown = UnknownSources(client.model(settings.detector))
+        unknown.judged(settings.source, calibration_id)
+        for line in unknown.lines():
+            click.echo(line, err=True)
 
 
 def _tell(window: MonitoredWindow, *, as_json: bool) -> None:

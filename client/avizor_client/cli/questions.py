@@ -12,10 +12,11 @@ from typing import Any
 
 import click
 
-from avizor_client.answers import Answer
+from avizor_client.answers import Answer, Verdict
 from avizor_client.cli.connection_options import connection_options
 from avizor_client.cli.listed_items import Listed, Rule, Unreadable, expand, listed_items, source_rule
 from avizor_client.cli.output import print_json, print_line, width
+from avizor_client.cli.unknown_sources import UnknownSources
 from avizor_client.client import Client
 from avizor_client.errors import ItemFailed, TooLarge
 
@@ -41,6 +42,7 @@ class Question:
     as_json: bool
     connect: Callable[[], Any]
     failed: int = field(default=0, init=False)
+    _unknown: UnknownSources | None = field(default=None, init=False)
 
     def ask(self, ask: Ask, write: Write | None = None) -> Iterator[tuple[str, Any, str]]:
         """Yield name and result of each item that was answered, printed already if as JSON, and where `write` wrote it.
@@ -49,12 +51,15 @@ class Question:
         """
         with self.connect() as client:
             model = client.model(self.model, self.version)
+            self._unknown = UnknownSources(model)
             listed = listed_items(self.files, model, self.rule, mix_channels=self.mix_channels)
             while group := list(islice(listed, _GROUP)):
                 for name, head, item in _answers(client, ask, group):
                     if isinstance(item, ItemFailed):
                         self._tell(name, head, item)
                         continue
+                    if isinstance(item, Verdict):
+                        self._unknown.judged(head["source"], item.calibration_id)
                     place = str(write(name, item)) if write else ""
                     if self.as_json:
                         print_json(head | _fields(item) | ({"written": place} if place else {}))
@@ -65,7 +70,9 @@ class Question:
         return width(self.files)
 
     def end(self, *, is_anomaly: bool = False) -> None:
-        """End the command with its exit code."""
+        """Tell of unknown sources, and end the command with its exit code."""
+        for line in self._unknown.lines() if self._unknown else ():
+            click.echo(line, err=True)
         if self.failed or is_anomaly:
             sys.exit(_SOME_FAILED if self.failed else _ANOMALY)
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
-from avizor_export.detection.scores import Scores
+if TYPE_CHECKING:
+    from avizor_export.detection.least_score import LeastScore
+    from avizor_export.detection.scores import Scores
 
 
 class Detector(nn.Module):
-    """Reconstructs features, float32[N, *shape], and knows the scores to export: see Scores.
+    """Reconstructs features, float32[N, *shape], and knows the scores to export: see Scores, LeastScore.
 
     autoencoder: has an `encoder` if its latent space is to be the output `embedding`.
     """
 
-    def __init__(self, autoencoder: nn.Module, scores: Scores) -> None:
+    def __init__(self, autoencoder: nn.Module, scores: Scores | LeastScore) -> None:
         super().__init__()
         self.autoencoder = autoencoder
         self.scores = scores

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
+from avizor_export.detection.scores import mean_error
+
 RATE = 2e-3
 BATCH = 64
-# The held-out error is measured after so many steps. After PATIENCE measurements without a new lowest one, the rate is divided
-# by SLOWER, from the best weights on; after so many TIMES, the training ends.
+# The held-out error is measured after so many steps. For the others see EarlyStopping.
 STEPS_BETWEEN = 60
 PATIENCE = 6
 SLOWER = 4
 TIMES = 3
+FEWEST_STEPS = STEPS_BETWEEN * PATIENCE * TIMES  # after which a training can end early
 LEAST_GAIN = 0.002  # as a share: smaller ones are chance
+
+# Is told after each measurement how many steps are done, and how many there are at most.
+Watch = Callable[[int, int], None]
 
 
 def train_until_flat(
-    network: nn.Module, items: Tensor, held_out: Tensor, *, most_steps: int, seed: int = 0
+    network: nn.Module, items: Tensor, held_out: Tensor, *, most_steps: int, seed: int = 0, watch: Watch | None = None
 ) -> dict[str, list[float]]:
     """Minimise the mean squared error of the reconstruction, and keep the weights with the lowest error of `held_out`.
 
@@ -32,45 +38,83 @@ def train_until_flat(
         raise ValueError(f"{len(items)} items to train and {len(held_out)} held out; at least 2 and 1 are needed")
     torch.manual_seed(seed)
     optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-4)
-    errors, lowest, best, waited, times = list[float](), float("inf"), copy.deepcopy(network.state_dict()), 0, 0
+    errors, stopping = list[float](), EarlyStopping(network, optimiser, PATIENCE, SLOWER, TIMES)
     network.train()
-    for step, batch in enumerate(_batches(items, most_steps), 1):
+    for step, places in enumerate(random_batches(len(items), most_steps, BATCH), 1):
+        batch = items[places]
         loss = nn.functional.mse_loss(network(batch), batch)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
         if step % STEPS_BETWEEN:
             continue
-        errors.append(_error(network, held_out))
-        if errors[-1] < lowest * (1 - LEAST_GAIN):
-            lowest, best, waited = errors[-1], copy.deepcopy(network.state_dict()), 0
-            continue
-        waited += 1
-        if waited == PATIENCE:
-            waited, times = 0, times + 1
-            network.load_state_dict(best)
-            if times == TIMES:
-                break
-            for group in optimiser.param_groups:
-                group["lr"] /= SLOWER
+        errors.append(error_of(network, held_out))
+        if watch:
+            watch(step, most_steps)
+        if stopping.is_over(errors[-1]):
+            break
     if errors:
-        network.load_state_dict(best)
+        stopping.take_best()
     network.eval()
     return {"error of held-out items": errors}
 
 
-def _batches(items: Tensor, count: int) -> Iterator[Tensor]:
-    """Yield so many random batches of at least two items, each item once before any again."""
+class EarlyStopping:
+    """Keeps the weights with the lowest loss of held-out items, lowers the rate, and says when the training is over.
+
+    After `patience` measurements without a new lowest one, the rate is divided by `slower`, from the best weights on; after so
+    many `times`, the training ends. lowest: the loss of the weights that the network has now; without it, the first is lower.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        patience: int,
+        slower: float,
+        times: int,
+        lowest: float = math.inf,
+    ) -> None:
+        self._network, self._optimiser = network, optimiser
+        self._patience, self._slower, self._times_left = patience, slower, times
+        self._lowest, self._best, self._waited = lowest, copy.deepcopy(network.state_dict()), 0
+
+    def is_over(self, loss: float) -> bool:
+        """Take note of the loss of the weights that the network has now, and return whether the training ends."""
+        if loss < self._lowest * (1 - LEAST_GAIN):
+            self._lowest, self._best, self._waited = loss, copy.deepcopy(self._network.state_dict()), 0
+            return False
+        self._waited += 1
+        if self._waited == self._patience:
+            self._waited = 0
+            self._times_left -= 1
+            self.take_best()
+            for group in self._optimiser.param_groups:
+                group["lr"] /= self._slower
+        return not self._times_left
+
+    def take_best(self) -> None:
+        """Give the network its best weights."""
+        self._network.load_state_dict(self._best)
+
+
+def random_batches(items: int, count: int, size: int, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+    """Yield the places of so many random batches, each item once before any again.
+
+    A batch has at least two items, which batch norm needs. generator: None for that of torch.
+    """
     while count > 0:
-        for places in torch.randperm(len(items)).split(BATCH):
+        for places in torch.randperm(items, generator=generator).split(size):
             if len(places) > 1 and count > 0:
                 count -= 1
-                yield items[places]
+                yield places
 
 
-def _error(network: nn.Module, items: Tensor) -> float:
+def error_of(network: nn.Module, items: Tensor) -> float:
+    """Return the mean squared error of the reconstruction of features, float32[n, ...]. The network's mode stays."""
+    was_training = network.training
     network.eval()
     with torch.no_grad():
-        total = sum(float(((network(batch) - batch) ** 2).flatten(1).mean(dim=1).sum()) for batch in items.split(256))
-    network.train()
+        total = sum(float(mean_error((network(batch) - batch) ** 2).sum()) for batch in items.split(256))
+    network.train(was_training)
     return total / len(items)

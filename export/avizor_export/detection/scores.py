@@ -32,35 +32,36 @@ class MeanError(nn.Module):
 
 
 class NeighbourDistance(nn.Module):
-    """Return the mean distance of each item to its nearest rows of a bank, as a column [N, 1].
+    """Return the distance of each item to its nearest row of a bank, as a column [N, 1].
 
     view: turns features into vectors [N, D]. mean: float32[D], taken from the vectors. turn: float32[D, D'] that they are
-    multiplied by, such as a whitening; None leaves them. bank: float32[rows, D'], of vectors after that. nearest: how many rows
-    count.
+    multiplied by, such as a whitening. None leaves them. bank: float32[rows, D'], of vectors after that.
     """
 
-    mean: Tensor
+    mean: Tensor | None
     turn: Tensor | None
     bank: Tensor
-    squares: Tensor
+    offsets: Tensor
 
-    def __init__(self, view: nn.Module, mean: Tensor, turn: Tensor | None, bank: Tensor, nearest: int = 1) -> None:
+    def __init__(self, view: nn.Module, mean: Tensor | None, turn: Tensor | None, bank: Tensor) -> None:
         super().__init__()
-        self.view, self.nearest = view, nearest
-        for name, value in (("mean", mean), ("turn", turn), ("bank", bank), ("squares", (bank * bank).sum(dim=1))):
+        self.view = view
+        for name, value in (("mean", mean), ("turn", turn), ("bank", bank), ("offsets", -(bank * bank).sum(dim=1) / 2)):
             self.register_buffer(name, value)
 
     def forward(self, features: Tensor, error: Tensor) -> Tensor:
         """Compute it from the features [N, ...]."""
         vectors = self.vectors(features)
-        # |v - b|^2 less |v|^2, by one matrix product. Its rounding is that of |v|^2: it says which rows are near, not how near.
-        places = (self.squares - 2 * (vectors @ self.bank.T)).topk(self.nearest, dim=1, largest=False).indices
-        differences = vectors[:, None] - self.bank[places]
-        return (differences * differences).sum(dim=2).sqrt().mean(dim=1, keepdim=True)
+        # Half of |v|^2 - |v - b|^2, by one matrix product. It says which row is nearest, but not how near: its rounding is that
+        # of |v|^2. A small node costs about half a microsecond, so there are few: `embedding` is one, indexing would be three.
+        nearest = nn.functional.linear(vectors, self.bank, self.offsets).argmax(dim=1)
+        distance: Tensor = torch.linalg.vector_norm(vectors - nn.functional.embedding(nearest, self.bank), dim=1, keepdim=True)
+        return distance
 
     def vectors(self, features: Tensor) -> Tensor:
         """Return what is compared with the rows of the bank: [N, D']."""
-        vectors: Tensor = self.view(features) - self.mean
+        vectors: Tensor = self.view(features)
+        vectors = vectors if self.mean is None else vectors - self.mean
         return vectors if self.turn is None else vectors @ self.turn
 
 
@@ -73,15 +74,17 @@ class Scores(nn.Module):
 
     weights: Tensor
     floor: Tensor
-    mean: Tensor
-    deviation: Tensor
+    slope: Tensor
+    offset: Tensor
 
     def __init__(self, parts: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:
         super().__init__()
         self.parts = nn.ModuleDict(parts)
-        self.register_buffer("weights", torch.tensor([[weights[name] for name in parts]]))
-        for name in ("floor", "mean", "deviation"):
-            self.register_buffer(name, torch.ones(1, len(parts)))
+        self.register_buffer("weights", torch.tensor([weights[name] for name in parts]))
+        # What `fit` knows, as one matrix product in the graph: small nodes cost as much as large ones.
+        self.register_buffer("floor", torch.ones(1, len(parts)))
+        self.register_buffer("slope", torch.ones(len(parts), 1))
+        self.register_buffer("offset", torch.zeros(1))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -93,13 +96,13 @@ class Scores(nn.Module):
         values = torch.cat([part(features, error) for part in self.parts.values()], dim=1)
         self.floor = FLOOR * values.median(dim=0, keepdim=True).values.clamp(min=1e-20)
         logarithms = torch.log(values + self.floor)
-        self.mean = logarithms.mean(dim=0, keepdim=True)
         # With few or equal items the deviation is not known: then no score may be a billion times the other.
-        self.deviation = logarithms.std(dim=0, keepdim=True, correction=0).clamp(min=0.05)
+        deviation = logarithms.std(dim=0, correction=0).clamp(min=0.05)
+        slope = self.weights / deviation / SOFTNESS
+        self.slope, self.offset = slope[:, None], -(logarithms.mean(dim=0) * slope).sum()[None]
 
     def forward(self, features: Tensor, error: Tensor) -> tuple[Tensor, ...]:
         """Return the scores in the order of `names`."""
         parts = [part(features, error) for part in self.parts.values()]
-        z = (torch.log(torch.cat(parts, dim=1) + self.floor) - self.mean) / self.deviation
-        exponent = (z * self.weights).sum(dim=1, keepdim=True) / SOFTNESS
+        exponent = torch.addmm(self.offset, torch.log(torch.cat(parts, dim=1) + self.floor), self.slope)
         return (torch.exp(exponent.clamp(max=LARGEST_EXPONENT)), *parts)

@@ -9,13 +9,20 @@ from avizor_inference.items.input_spec import InputSpec
 
 _MEAN_ERROR = "mean squared reconstruction error of the front end's output, >= 0: the mean of error_map"
 
+# What the meaning of a score begins with if there are others, and p-values come from this one.
+DECIDES = "decides"
+
+# Of a score that decides.
+PARTS = ("reconstruction_score", "neighbour_score", "local_score")
+
 MEANINGS = {
     "probabilities": "softmax over the classes, sums to 1",
     "embedding": "input of the last linear layer",
     "activations": "output of the last layer that returns a map of more than one pixel, for class activation maps",
     "score": _MEAN_ERROR,
     "reconstruction_score": _MEAN_ERROR,
-    "neighbour_score": "mean distance to the nearest normal items of the training, >= 0",
+    "neighbour_score": "distance to the nearest row of a bank of normal items, >= 0",
+    "local_score": "mean squared deviation of the most unusual block of a picture, in variances of normal ones there, >= 0",
     "error_map": "squared reconstruction error per element of the front end's output, >= 0",
     "reconstruction": "the front end's output as the autoencoder reconstructs it",
 }
@@ -29,7 +36,8 @@ def meanings(shapes: Mapping[str, Sequence[int]], spec: InputSpec, known: Mappin
     """
     texts = {name: MEANINGS.get(name, "") for name in shapes}
     if "reconstruction_score" in texts:
-        texts["score"] = "decides: reconstruction_score and neighbour_score together, > 0; normal items are near 1"
+        *parts, last = (name for name in PARTS if name in texts)
+        texts["score"] = f"{DECIDES}: {', '.join(parts)} and {last} together, > 0; normal items are near 1"
     if "reconstruction" in texts and "embedding" in texts:
         texts["embedding"] = "the latent vector"
     texts |= {name: text for name, text in (known or {}).items() if name in texts}

@@ -40,7 +40,7 @@ NOISE = "noise of "
 _SIGMOID_ROUNDING = 4 / 2**24
 # Smaller probabilities count as this one: float32, and fast softmaxes, end a little lower.
 _LEAST_PROBABILITY = 1e-30
-SQUARES = ("score", "reconstruction_score", "error_map")
+SQUARES = ("score", "reconstruction_score", "local_score", "error_map")
 
 Outputs = Mapping[str, Items]
 

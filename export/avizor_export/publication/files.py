@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,14 +21,12 @@ from avizor_export.request import ExportRequest
 from avizor_export.triton_config.config_pbtxt import generated_config, published_settings
 from avizor_export.triton_config.overrides import read_overrides
 from avizor_export.triton_config.settings import ServingSettings, with_options
-from avizor_inference.anomaly.calibrate import calibrate
+from avizor_inference.anomaly.calibrate import calibrate, calibration_with
 from avizor_inference.digests import digest_of, sha256_of_file
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import CalibrationError, ExportError, VersionRefused
 from avizor_inference.explain.layers import noise_in
-from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.tensor_spec import TensorSpec
-from avizor_inference.items.windows import ChannelMode
 from avizor_inference.repository.calibration_store import activate, store
 from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, Precision, Provenance
 from avizor_inference.repository.models import ModelRepository, ModelVersion
@@ -186,15 +184,18 @@ def _manifest_before(models: Path, manifest: Manifest) -> Manifest | None:
         return None
 
 
-def calibrate_version(stage: Staging, normal: Iterable[NormalRecording], channels: ChannelMode = "each") -> None:
-    """Score normal recordings with the staged version, and make that its calibration. Raises ExportError if that fails.
+def calibrate_version(stage: Staging, request: ExportRequest) -> None:
+    """Score the request's normal recordings with the staged version, and make that its calibration; or take their scores.
 
-    channels: those that the recordings were read with.
+    Raises ExportError if that fails.
     """
     version = ModelVersion(stage.name, stage.version, stage.version_folder)
     with EmbeddedEngine(stage.root, device="cpu") as engine:
         try:
-            calibration = calibrate(engine, version, normal, channels)
+            if request.scored is not None:
+                calibration = calibration_with(engine, version, request.channels, request.scored)
+            else:
+                calibration = calibrate(engine, version, request.normal or (), request.channels)
         except CalibrationError as error:
             raise ExportError(str(error)) from error
     store(stage.version_folder, calibration)

@@ -16,6 +16,7 @@ from avizor_export.front_ends.build import front_end_of
 from avizor_export.parity.constant_outputs import constant_outputs_warning
 from avizor_export.parity.tolerances import allowed, root_of
 from avizor_export.precision.accuracy_guard import precision_warnings
+from avizor_inference.anomaly.calibration_text import cross_fitted_note
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.manifest import Manifest
@@ -35,7 +36,7 @@ def write_card(version: ModelVersion, proto: onnx.ModelProto, training: Mapping[
         parts += ["## Training", "", f"![by epoch]({TRAINING_PLOT})", ""]
     for calibration in calibrations:
         _plot_calibration(version.folder / CALIBRATION_PLOT, calibration)
-        parts += [*_calibration(calibration), f"![scores of normal recordings]({CALIBRATION_PLOT})", ""]
+        parts += [*_calibration(calibration), f"![scores of normal items]({CALIBRATION_PLOT})", ""]
     parts += _filters(manifest)
     parts += _layers(proto, manifest.provenance.parameters)
     (version.folder / CARD_FILE).write_text("\n".join(parts), encoding="utf-8")
@@ -164,10 +165,12 @@ def _evaluation(manifest: Manifest) -> Iterator[str]:
 def _calibration(calibration: Calibration) -> Iterator[str]:
     yield from ("## Calibration", "")
     sources = ", ".join(f"{source} ({calibration.recordings(source)})" for source in calibration.source_names)
-    yield f"`{calibration.id}`, {calibration.created:%Y-%m-%d}: {calibration.recordings()} normal recordings from {sources}."
+    yield f"`{calibration.id}`, {calibration.created:%Y-%m-%d}: {calibration.recordings()} normal items from {sources}."
     yield f"Their scores are those of {calibration.kind}."
     if short := sum(map(len, calibration.short.values())):
         yield f"{short} of them are shorter than the model's window, and are calibrated separately."
+    if note := cross_fitted_note(calibration):
+        yield f"C{note[1:]} (docs/fit.md)."
     yield ""
 
 
@@ -248,6 +251,6 @@ def _plot_calibration(path: Path, calibration: Calibration) -> None:
         scores = sorted(ItemScore.of(np.array(windows)).value for windows in recordings)
         axes.plot(scores, [(rank + 1) / len(scores) for rank in range(len(scores))], label=label, drawstyle="steps-post")
     axes.set_xlabel("score of a recording")
-    axes.set_ylabel("share of recordings")
+    axes.set_ylabel("share of items")
     axes.legend(fontsize="small")
     figure.savefig(path, dpi=100)

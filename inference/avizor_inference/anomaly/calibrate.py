@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -18,6 +19,18 @@ from avizor_inference.repository.models import ModelVersion
 
 # Of each source, the window scores of its items.
 ScoresBySource = Mapping[str, Sequence[Scores]]
+
+
+@dataclass(frozen=True)
+class ScoredItems:
+    """Holds the window scores of each normal item, by source.
+
+    long, short: of items of at least one window, and of shorter ones. folds: of cross-fitting, see `Calibration`; 0 without.
+    """
+
+    long: ScoresBySource
+    short: ScoresBySource
+    folds: int = 0
 
 
 def calibrate(
@@ -45,16 +58,11 @@ def calibrate(
         (short if recording.is_short else long).setdefault(recording.source, []).append(scores)
     if not long and not short:
         raise CalibrationError("no items to calibrate with; pass normal ones that the model was not trained on")
-    return calibration_with(engine, version, channels, long, short)
+    return calibration_with(engine, version, channels, ScoredItems(long, short))
 
 
-def calibration_with(
-    engine: Engine, version: ModelVersion, channels: ChannelMode, long: ScoresBySource, short: ScoresBySource
-) -> Calibration:
-    """Return the calibration of a version on an engine that has these window scores of each item, by source.
-
-    long, short: of items of at least one window, and of shorter ones. Raises what `probe_scores` raises.
-    """
+def calibration_with(engine: Engine, version: ModelVersion, channels: ChannelMode, scored: ScoredItems) -> Calibration:
+    """Return the calibration of a version on an engine that has these scores of normal items. Raises as `probe_scores`."""
     spec = engine.spec(version.name, version.version)
     kind = engine_kind(spec, version)
     return Calibration(
@@ -65,20 +73,21 @@ def calibration_with(
         precision=kind.precision,
         created=datetime.now(UTC),
         channels=channels,
-        sources=_sorted(long),
-        short=_sorted(short),
+        sources=_sorted(scored.long),
+        short=_sorted(scored.short),
+        folds=scored.folds,
         probe_scores=probe_scores(engine, spec, version),
     )
 
 
-def score_rows(engine: Engine, spec: ModelSpec, rows: Items, timeout_s: float | None = None) -> Scores:
+def score_rows(engine: Engine, spec: ModelSpec, rows: Items, timeout_s: float | None = None, output: str = "score") -> Scores:
     """Return the score of each row of the model's input tensor, [n, *item_shape] with any n of at least 1.
 
-    timeout_s: for each batch, in seconds. Raises what Engine.infer raises.
+    timeout_s: for each batch, in seconds. output: another score than the one that decides. Raises what Engine.infer raises.
     """
     (input_name,) = spec.inputs
-    request = InferRequest(spec.name, {input_name: np.ascontiguousarray(rows)}, ["score"], spec.version, timeout_s)
-    return tuple(infer_rows(engine, request, in_flight=1)["score"][:, 0].tolist())
+    request = InferRequest(spec.name, {input_name: np.ascontiguousarray(rows)}, [output], spec.version, timeout_s)
+    return tuple(infer_rows(engine, request, in_flight=1)[output][:, 0].tolist())
 
 
 def probe_scores(engine: Engine, spec: ModelSpec, version: ModelVersion) -> Scores:

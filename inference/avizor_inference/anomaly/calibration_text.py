@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from avizor_inference.anomaly.cross_fitted import promised_rate
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.repository.calibration import Calibration
 
@@ -20,10 +21,26 @@ def describe_calibration(calibration: Calibration) -> Iterator[str]:
     shorter = f", {short} of them shorter than a window" if short else ""
     channels = {"each": "", "mix": ", channels mixed"}.get(str(calibration.channels), f", channel {calibration.channels}")
     yield (
-        f"calibration {calibration.id} for {calibration.kind}: {calibration.recordings()} normal recordings "
+        f"calibration {calibration.id} for {calibration.kind}: {calibration.recordings()} normal items "
         f"({sources}){shorter}{channels}"
     )
-    yield _lowest_alphas(calibration)
+    yield cross_fitted_note(calibration) or _lowest_alphas(calibration)
+
+
+def cross_fitted_note(calibration: Calibration, alpha: float | None = None) -> str:
+    """Return what a cross-fitted calibration promises at alpha, without a full stop; empty for any other calibration.
+
+    alpha: None for 0.05, or the smallest that each source supports.
+    """
+    if not calibration.folds:
+        return ""
+    counts = [len(items) for items in calibration.sources.values()] or [0]
+    alpha = max(0.05, 1 / (min(counts) + 1)) if alpha is None else alpha
+    rate = max(promised_rate(count, calibration.folds, alpha) for count in counts)
+    return (
+        f"calibration {calibration.id} is cross-fitted in {calibration.folds} folds: at alpha {alpha:.2g}, at most {rate:.1%} "
+        "of normal items are flagged on average; that is proven, and less was measured"
+    )
 
 
 def compare_scores(new: Calibration, old: Calibration | None) -> Iterator[str]:
@@ -46,13 +63,13 @@ def _lowest_alphas(calibration: Calibration) -> str:
     if not any(counts.values()):
         return "all items are shorter than the model's window, so that whole ones cannot be judged; give longer recordings"
     most, fewest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-    alphas = f"alpha {_lowest_alpha(counts[most])} on"
+    alphas = f"alpha {lowest_alpha_text(counts[most])} on"
     if counts[most] != counts[fewest]:
-        alphas += f" for {most}, and from {_lowest_alpha(counts[fewest])} on for {fewest}"
-    return f"the false-alarm rate is promised from {alphas} (1 / (n + 1) of n recordings; 0.01 takes 99)"
+        alphas += f" for {most}, and from {lowest_alpha_text(counts[fewest])} on for {fewest}"
+    return f"the false-alarm rate is promised from {alphas} (1 / (n + 1) of n items; 0.01 takes 99)"
 
 
-def _lowest_alpha(recordings: int) -> str:
+def lowest_alpha_text(recordings: int) -> str:
     """Return 1 / (n + 1), rounded up to two digits: a smaller alpha would be refused."""
     digits = 1 - math.floor(math.log10(1 / (recordings + 1)))
     return f"{math.ceil(10**digits / (recordings + 1)) / 10**digits:.2g}"

@@ -23,6 +23,14 @@ _ROUNDING = 1e-12
 MOST_ITEMS = 1e18
 
 
+def flagged_on_average(count: int, alpha: float) -> int:
+    """Return a, the largest whole number that is at most alpha (count + 1).
+
+    An item is flagged if it is above the a-th largest of `count` calibration scores: at most alpha, on average. 0: none can be.
+    """
+    return floor(alpha * (count + 1) + 1e-9)
+
+
 @lru_cache(maxsize=1024)
 def flagged_scores(count: int, alpha: float, confidence: float) -> int:
     """Return l: an item is flagged if it is above the l-th largest of `count` calibration scores. 0: none can be flagged.
@@ -37,7 +45,7 @@ def flagged_scores(count: int, alpha: float, confidence: float) -> int:
     logarithms = count * log1p(-alpha) + np.concatenate([[0.0], np.cumsum(odds)])
     at_most = np.cumsum(np.exp(logarithms))
     largest = int(np.searchsorted(at_most, 1 - confidence + _ROUNDING, side="right"))
-    return min(largest, floor(alpha * (count + 1) + 1e-9))
+    return min(largest, flagged_on_average(count, alpha))
 
 
 def items_needed(alpha: float, confidence: float) -> int:

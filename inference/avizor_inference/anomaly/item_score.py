@@ -42,10 +42,14 @@ class ItemScore:
             largest = inf
         if largest == 0 or isinf(largest):
             return cls(len(scores), largest, 0.0)
+        if len(scores) == 1:
+            return cls(1, largest, 1.0)
         return cls(len(scores), largest, float(np.sum((scores.astype(np.float64) / largest) ** ORDER)))
 
     def __add__(self, other: ItemScore) -> ItemScore:
         """Return the summary of both parts together."""
+        if not self.windows:
+            return other
         largest = max(self.largest, other.largest)
         if largest == 0 or isinf(largest):
             return ItemScore(self.windows + other.windows, largest, 0.0)

@@ -165,17 +165,22 @@ def require_alpha(calibration: Calibration, alpha: float, confidence: float | No
 
     confidence: see confidence.py; None for the promise on average.
     """
+    if calibration.folds and confidence is not None:
+        raise CalibrationError(
+            f"the calibration of {calibration.model!r} is cross-fitted, and promises a rate on average alone; ask without a "
+            "confidence, or calibrate with items that the model was not trained on"
+        )
     count = calibration.most_of_a_kind()
     if (needed := recordings_needed(alpha, confidence)) > count:
         less = "" if confidence is None else ", less confidence or none"
         raise CalibrationError(
             f"{level(alpha, confidence)} needs at least {needed} normal items and the calibration of {calibration.model!r} has "
-            f"{count}; use alpha {_supported_alpha(count, confidence):g} or more{less}, or ask the model's owner to calibrate "
-            f"it with more items{_for_each_source(calibration, confidence)}"
+            f"{count}; use alpha {supported_alpha(count, confidence):g} or more{less}, or ask the model's owner to calibrate "
+            f"it with more items{for_each_source(calibration, confidence)}"
         )
 
 
-def _for_each_source(calibration: Calibration, confidence: float | None) -> str:
+def for_each_source(calibration: Calibration, confidence: float | None) -> str:
     """Return from which alpha on each source keeps it, for a message; empty if that is no other than for all together."""
     if not calibration.tells_sources_apart:
         return ""
@@ -183,7 +188,7 @@ def _for_each_source(calibration: Calibration, confidence: float | None) -> str:
     fewest = min(max(calibration.count(source, is_short=short) for short in kinds) for source in calibration.source_names)
     if fewest in (0, calibration.most_of_a_kind()):
         return ""
-    return f"; each source by itself keeps alpha from {_supported_alpha(fewest, confidence):g} on"
+    return f"; each source by itself keeps alpha from {supported_alpha(fewest, confidence):g} on"
 
 
 def level(alpha: float, confidence: float | None = None) -> str:
@@ -222,7 +227,7 @@ def recordings_needed(alpha: float, confidence: float | None = None) -> int:
     return items_needed_on_average(alpha) if confidence is None else items_needed(alpha, confidence)
 
 
-def _supported_alpha(recordings: int, confidence: float | None) -> float:
+def supported_alpha(recordings: int, confidence: float | None) -> float:
     """Return the smallest alpha that this number of items supports, rounded up to two digits."""
     lowest = 1 / (recordings + 1) if confidence is None else lowest_alpha(recordings, confidence)
     step = 10.0 ** (floor(log10(lowest)) - 1)

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.dataset
 from pydantic import BaseModel, ValidationError
 
-from avizor_inference.anomaly.calibrate import calibration_with
+from avizor_inference.anomaly.calibrate import ScoredItems, calibration_with
 from avizor_inference.anomaly.engine_calibration import tie_with
 from avizor_inference.anomaly.p_values import TIE
 from avizor_inference.anomaly.review_sample import sample
@@ -195,7 +195,7 @@ def calibration_of(engine: Engine, version: ModelVersion, job: ReviewedJob, resu
     check_same_digest(engine.spec(version.name, version.version), version)
     _check_engine(engine, version, model)
     long, short = kept_scores(results, version.name, version.manifest.input, review)
-    return calibration_with(engine, version, job.channels, long, short)
+    return calibration_with(engine, version, job.channels, ScoredItems(long, short))
 
 
 def _check_engine(engine: Engine, version: ModelVersion, model: ReviewedModel) -> None:

@@ -8,12 +8,11 @@ are combined as those of a recording are (item_score.py), so a stretch has a p-v
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import floor
 
 import numpy as np
 
 from avizor_inference.anomaly.alarm import AlarmRule, FalseAlarms, alarm_rule
-from avizor_inference.anomaly.confidence import flagged_scores
+from avizor_inference.anomaly.confidence import flagged_on_average, flagged_scores
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.p_values import require_alpha
 from avizor_inference.errors import CalibrationError
@@ -89,7 +88,7 @@ def stretch_rule(
     """
     require_alpha(calibration.model_copy(update={"short": {}}), alpha, confidence)
     count = calibration.count(plan.judged_by, is_short=False)
-    by_alpha = floor(alpha * (count + 1) + 1e-9)
+    by_alpha = flagged_on_average(count, alpha)
     flagged = by_alpha if confidence is None else flagged_scores(count, alpha, confidence)
     # With too few recordings of its source a stretch is flagged only if it is above all of them, and unusual among all sources.
     expected = FalseAlarms(max(1, flagged), count, plan.period_s)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from itertools import chain
 from math import floor
 from pathlib import Path
 from types import TracebackType
@@ -105,24 +104,31 @@ class AudioFile:
     """
 
     def __init__(self, source: Path | BinaryIO, least_rate: int = MIN_SAMPLE_RATE) -> None:
-        self._closing = ExitStack()
-        with ExitStack() as opened:
-            self._source = opened.enter_context(open_file(source)) if isinstance(source, Path) else source
-            self._before = state_of(self._source)
-            try:
-                self._plain = plain_wav(self._source, self._source.seek(0, os.SEEK_END))
-                self._streams = [] if self._plain else sound_streams(self._source)
-            except OSError as error:
-                raise MediaError(f"reading failed ({error.strerror})") from error
-            self._first: _Decoder | None = None
-            if self._plain:
-                self._rate, self._channels = self._plain.sample_rate, self._plain.channels
-            else:
-                self._first = self._decoder(self._streams[0])
-                first = opened.enter_context(self._first[0])
-                self._rate, self._channels = int(first.samplerate), int(first.channels)
+        self._source = open_file(source) if isinstance(source, Path) else source
+        self._to_close: list[BinaryIO | soundfile.SoundFile] = [self._source] if isinstance(source, Path) else []
+        try:
+            self._open()
             _check_header(self, least_rate)
-            self._closing = opened.pop_all()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        self._before = state_of(self._source)
+        try:
+            size = self._before[0] if self._before else self._source.seek(0, os.SEEK_END)
+            self._plain = plain_wav(self._source, size)
+            self._streams = [] if self._plain else sound_streams(self._source)
+        except OSError as error:
+            raise MediaError(f"reading failed ({error.strerror})") from error
+        self._first: _Decoder | None = None
+        if self._plain:
+            self._rate, self._channels = self._plain.sample_rate, self._plain.channels
+        else:
+            self._first = self._decoder(self._streams[0])
+            first = self._first[0]
+            self._to_close.append(first)
+            self._rate, self._channels = int(first.samplerate), int(first.channels)
 
     @property
     def sample_rate(self) -> int:
@@ -206,11 +212,16 @@ class AudioFile:
         except (soundfile.LibsndfileError, OSError, TypeError, RuntimeError) as error:
             raise MediaError(f"not an audio file that can be read ({_reason(file.error or error)})") from error
 
+    def close(self) -> None:
+        """Close what was opened here."""
+        for opened in reversed(self._to_close):
+            opened.close()
+
     def __enter__(self) -> AudioFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._closing.close()
+        self.close()
 
 
 def _seek(opened: _Decoder, frame: int) -> None:
@@ -224,21 +235,22 @@ def _seek(opened: _Decoder, frame: int) -> None:
         raise MediaError(f"frame {frame} cannot be found ({_reason(file.error or OSError('the file ends'))})", offset=frame)
 
 
-@contextmanager
-def opened_sound(source: Path | BinaryIO) -> Iterator[AudioFile | AvSound]:
-    """Open a file of sound; what libsndfile does not know is read with PyAV, if that is installed. Raises MediaError."""
-    with ExitStack() as opened:
-        file = opened.enter_context(open_file(source)) if isinstance(source, Path) else source
-        sound: AudioFile | AvSound
-        try:
-            sound = opened.enter_context(AudioFile(file))
-        except MediaError:
-            container = av_container(file) if has_av() else None
-            if container is None:
-                raise
+def opened_sound(file: BinaryIO) -> AudioFile | AvSound:
+    """Open the sound of a file, to be closed by `with`; the file stays open.
+
+    What libsndfile does not know is read with PyAV, if that is installed. Raises MediaError.
+    """
+    try:
+        return AudioFile(file)
+    except MediaError:
+        container = av_container(file) if has_av() else None
+        if container is None:
+            raise
+        with ExitStack() as opened:
             sound = opened.enter_context(AvSound(file, container))
             _check_header(sound)
-        yield sound
+            opened.pop_all()
+        return sound
 
 
 def _check_header(sound: Sound, least_rate: int = MIN_SAMPLE_RATE) -> None:
@@ -294,7 +306,7 @@ def windows_of(
 
     section: yield only its windows, and count only its samples. Of a file that is not seekable the first section has all.
     """
-    with opened_sound(source) as audio:
+    with open_file(source) if isinstance(source, Path) else nullcontext(source) as file, opened_sound(file) as audio:
         cut = Cut(section, audio.frames or 0, audio.sample_rate) if section != WHOLE and audio.is_seekable else None
         if cut or not section.number:
             yield from windows_of_sound(audio, formats, level, channels=channels, cut=cut)
@@ -331,23 +343,37 @@ def windows_of_sound(
         )
         for format, feed in feeds.items()
     }
-    silence = np.zeros((0, sound.channels), dtype=np.float32)
-    for block, last in chain(((block, False) for block in sound.blocks(position)), [(silence, True)]):
-        level.add(cut.own(block, position) if cut else block)
-        position += len(block)
+
+    def pushed(block: Samples, last: bool = False) -> Iterator[tuple[WindowFormat, Window]]:
         # Level has counted the file's samples beyond full scale; the overshoot of the filter does not count.
-        converted = {feed: np.clip(resampler.push(feed.of(block), last), -1, 1) for feed, resampler in resamplers.items()}
+        is_within = cut is None and level.peak <= 1
+        converted = {
+            feed: _within_full_scale(resampler.push(feed.of(block), last), is_within and not resampler.changes)
+            for feed, resampler in resamplers.items()
+        }
         for format, windower in windowers.items():
             for window in windower.push(converted[feeds[format]]):
                 yield format, window
+
+    for block in sound.blocks(position):
+        level.add(cut.own(block, position) if cut else block)
+        position += len(block)
+        yield from pushed(block)
         if cut and cut.is_read(position) and all(windower.is_done for windower in windowers.values()):
             return
+    if any(resampler.changes for resampler in resamplers.values()):
+        yield from pushed(np.zeros((0, sound.channels), dtype=np.float32), last=True)  # what is still in the filters
     for format, windower in windowers.items():
         if windower.is_empty:
             actual = f"{level.samples // sound.channels} samples at {sound.sample_rate} Hz"
             raise MediaError(f"the recording holds {actual}, less than one at the model's {format.sample_rate} Hz")
         for window in windower.finish():
             yield format, window
+
+
+def _within_full_scale(samples: Samples, is_within: bool) -> Samples:
+    """Return the samples clipped to [-1, 1]; is_within: they are within it already."""
+    return samples if is_within else np.clip(samples, -1, 1)
 
 
 def count_windows(source: BinaryIO, format: WindowFormat, *, channels: ChannelMode = "each") -> int | None:
@@ -361,7 +387,7 @@ def count_windows(source: BinaryIO, format: WindowFormat, *, channels: ChannelMo
         Resampler(audio.sample_rate, rate, audio.channels)
         if audio.frames is None:
             return None
-        windows = format.count(round_half_up(audio.frames * rate / audio.sample_rate))
+        windows = format.windows_in(round_half_up(audio.frames * rate / audio.sample_rate))
         return windows * (audio.channels if channels == "each" and format.channels == 1 else 1)
 
 

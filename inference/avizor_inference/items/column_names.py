@@ -1,7 +1,8 @@
-"""Say in words which columns a table lacks, and which of those that it has was perhaps meant."""
+"""Say in words which columns a table lacks, which of those that it has was perhaps meant, and how to convert a table."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -24,6 +25,28 @@ def no_such_column(missing: Sequence[str], existing: Sequence[str]) -> str:
     return f"no column {_quoted(missing)}; {_other_separator(existing) or _named(existing) + meant}"
 
 
+def other_separator_of(first_line: bytes) -> str:
+    """Return what separates the columns of a table instead of commas, by its first line; "" if commas may."""
+    if b"," in first_line:
+        return ""
+    return next((mark for mark in _OTHER_SEPARATORS if mark.encode() in first_line), "")
+
+
+def conversion(separator: str, table: str = "TABLE.csv", encoding: str = "utf-8-sig") -> str:
+    """Return a command that writes a table with commas and decimal points, in UTF-8, which its readers take.
+
+    A number with a decimal comma becomes one with a point, and loses the points of its thousands; all other texts stay.
+    """
+    code = (
+        f"import csv, re, sys; sys.stdin.reconfigure(encoding={encoding!r}); "
+        "sys.stdout.reconfigure(encoding='utf-8', newline=''); "
+        r"csv.writer(sys.stdout).writerows([v.replace('.', '').replace(',', '.') if re.fullmatch(r'[+-]?[\d.]+,\d+', v) else v "
+        f"for v in row] for row in csv.reader(sys.stdin, delimiter={separator!r}))"
+    )
+    made = f"{table.removesuffix('.csv')}-commas.csv"
+    return f'python -c "{code}" < {shlex.quote(table)} > {shlex.quote(made)}'
+
+
 def _quoted(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names))
 
@@ -36,7 +59,9 @@ def _named(existing: Sequence[str]) -> str:
 def _other_separator(existing: Sequence[str]) -> str:
     """Return what to do about a table whose columns look separated by something else than commas; "" if they do not."""
     separator = next((mark for mark in _OTHER_SEPARATORS if len(existing) == 1 and mark in existing[0]), None)
-    return f"its columns look separated by {separator!r}; separate them by commas" if separator else ""
+    if not separator:
+        return ""
+    return f"its columns look separated by {separator!r}; tables are read with commas, so convert it: {conversion(separator)}"
 
 
 def _similar_names(missing: Sequence[str], existing: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePath
 from typing import NamedTuple, Protocol
@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 from avizor_inference.errors import DatasetError
 from avizor_inference.items.column_check import ColumnCheck
 from avizor_inference.items.file_access import exists, is_folder, name_of, state_at
-from avizor_inference.items.find_files import LeftOut, find_files, suffix_of
+from avizor_inference.items.find_files import LeftOut, names_of_files, suffix_of
 from avizor_inference.items.object_listing import objects_below, with_states
 from avizor_inference.items.odd_names import WHY_ODD
 from avizor_inference.items.path_lists import (
@@ -71,22 +71,26 @@ class Part(NamedTuple):
         return Part(self.key, self.first, 0)
 
 
-@dataclass(frozen=True)
-class Entry:
-    """Describes one file of a dataset, or some of the items of a file that holds many.
+class Entry(NamedTuple):
+    """Describes one file of a dataset, or some of the items of a file that holds many. There may be millions.
 
     uri: its path, below the root as the root was given, as `file_access.name_of` writes it. For an item of a file that holds
     many, `#` and the item's number, from 0, or its name in the file follow; for several items `#` and the first and the last
-    number. size, in bytes, and modified_ns, in nanoseconds since 1970, are 0 for what cannot be looked at; reading it says why.
-    part: None for a file that is one item.
+    number. file: the path of its file, as `str` gives it. size, in bytes, and modified_ns, in nanoseconds since 1970, are 0
+    for what cannot be looked at; reading it says why. part: None for a file that is one item.
     """
 
     uri: str
-    path: Path
+    file: str
     source: str
     size: int
     modified_ns: int
     part: Part | None = None
+
+    @property
+    def path(self) -> Path:
+        """Return the path of its file."""
+        return Path(self.file)
 
     @property
     def items(self) -> int:
@@ -99,7 +103,7 @@ class Entry:
 
     def of_part(self, part: Part, size: int, source: str = "") -> Entry:
         """Return the entry for a part of this file. source: its own, if it has one."""
-        return Entry(f"{self.file_uri}#{part.item}", self.path, source or self.source, size, self.modified_ns, part)
+        return Entry(f"{self.file_uri}#{part.item}", self.file, source or self.source, size, self.modified_ns, part)
 
     def each(self) -> Iterator[Entry]:
         """Yield an entry for each item; an entry of one item is yielded itself."""
@@ -120,9 +124,9 @@ class Entry:
             return self
         return self.of_items(self.part.first, count, self.size * count // self.items, self.part.offset)
 
-    def renamed(self, path: Path, file_uri: str) -> Entry:
+    def renamed(self, file: str, file_uri: str) -> Entry:
         """Return the same with another path and uri of its file."""
-        return replace(self, path=path, uri=f"{file_uri}#{self.part.item}" if self.part else file_uri)
+        return self._replace(file=file, uri=f"{file_uri}#{self.part.item}" if self.part else file_uri)
 
     @property
     def file_uri(self) -> str:
@@ -132,7 +136,7 @@ class Entry:
     def as_it_is(self) -> Entry:
         """Return the entry with the size, unless it is a part of a file, and the time of change that its file has now."""
         size, modified_ns = state_at(self.path)
-        return replace(self, size=self.size if self.part else size, modified_ns=modified_ns)
+        return self._replace(size=self.size if self.part else size, modified_ns=modified_ns)
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,8 @@ def entries_of_file(
 
     relative: its path below the folder. Raises DatasetError if it is a table without the columns that `columns` names.
     """
-    yield from _Listing(frozenset(), rule, left_out or LeftOut(), columns or Columns(), packs or {}).file(path, relative)
+    listing = _Listing(frozenset(), rule, left_out or LeftOut(), columns or Columns(), packs or {})
+    yield from listing.file(str(path), str(relative))
 
 
 def first_items(entries: Iterable[Entry], count: int | None) -> Iterator[Entry]:
@@ -246,7 +251,7 @@ class _Listing:
             yield from self._listed((path, "") for path in listed_files(root))
         else:
             self._check_table(root)
-            yield from self.file(root, Path(root.name))
+            yield from self.file(str(root), root.name)
 
     def _check_table(self, root: Path) -> None:
         """Raise DatasetError for a table whose rows are not the items, if nothing says what is in it."""
@@ -259,8 +264,8 @@ class _Listing:
         if is_url(root):
             yield from self._objects(root, lambda _: True)
         else:
-            for path in find_files(root, self.suffixes, self.left_out):
-                yield from self.file(path, path.relative_to(root))
+            for below in names_of_files(root, self.suffixes, self.left_out):
+                yield from self.file(below.path, below.relative)
 
     def _matching(self, pattern: Path) -> Iterator[Entry]:
         base = fixed_part(pattern)
@@ -268,7 +273,7 @@ class _Listing:
             yield from self._objects(base, matcher(pattern), nothing_matches(pattern))
         else:
             for path in self._wanted(matching_files(pattern)):
-                yield from self.file(path, path.relative_to(base))
+                yield from self.file(str(path), str(path.relative_to(base)))
 
     def _objects(
         self, base: Path, is_asked: Callable[[PurePath], bool], nothing: DatasetError | None = None
@@ -286,7 +291,7 @@ class _Listing:
                 continue
             nothing = None
             for wanted in self._wanted([path]):
-                yield from self.file(wanted, relative, state=state)
+                yield from self.file(str(wanted), str(relative), state=state)
         if nothing:
             raise nothing
 
@@ -295,16 +300,19 @@ class _Listing:
         if self.left_out.counts[_ODD] <= _ODD_NAMED:
             _log.warning("%s: the object %r is left out: %s", name_of(str(base)), key, WHY_ODD)
 
-    def file(self, path: Path, relative: Path, source: str = "", state: tuple[int, int] | None = None) -> Iterator[Entry]:
-        """Yield a file, or the items in it. source: its own, if it has one. state: its size and time, if they are known."""
+    def file(self, path: str, relative: str, source: str = "", state: tuple[int, int] | None = None) -> Iterator[Entry]:
+        """Yield a file, or the items in it.
+
+        relative: see `SourceRule.source_of`. source: its own, if it has one. state: its size and time, if they are known.
+        """
         state = state_at(path) if state is None else state
-        file = Entry(name_of(str(path)), path, source or self.rule.source_of(relative), *state)
+        file = Entry(name_of(path), path, source or self.rule.source_of(relative), *state)
         pack = self.packs.get(suffix_of(path))
         if pack is None:
             yield file
             return
-        items = pack.entries(file, relative, self.rule, self.left_out)
-        yield from self.column_check.items(file, file.uri, items) if path.suffix.lower() in TABLE_SUFFIXES else items
+        items = pack.entries(file, PurePath(relative), self.rule, self.left_out)
+        yield from self.column_check.items(file, file.uri, items) if suffix_of(path) in TABLE_SUFFIXES else items
 
     def _wanted(self, paths: Iterable[Path]) -> Iterator[Path]:
         """Leave out, and count, the files of other suffixes."""
@@ -317,7 +325,8 @@ class _Listing:
     def _listed(self, files: Iterable[tuple[Path, str]]) -> Iterator[Entry]:
         """Yield the files of a list, each once."""
         for path, source, state in with_states(self._wanted_once(files)):
-            yield from self.file(path, path if self.rule.pattern else Path(*path.parts[-2:]), source, state)
+            relative = path if self.rule.pattern else Path(*path.parts[-2:])
+            yield from self.file(str(path), str(relative), source, state)
 
     def _wanted_once(self, files: Iterable[tuple[Path, str]]) -> Iterator[tuple[Path, str]]:
         """Leave out what comes again. Hashes of the paths are kept: they take less memory than the paths."""

@@ -19,6 +19,9 @@ _BYTES = "bytes:"
 # Characters that percent-encoding leaves unchanged, besides letters and digits.
 _KEPT = "/ !#$&'()*+,;=@[]{}^~:"
 
+# Bytes that are read from a file at a time, or more where more are asked for: the whole of a short recording.
+_BUFFER_BYTES = 1 << 16
+
 _FIRST_NS, _LAST_NS = -(2**63), 2**63 - 1
 
 _KINDS = (
@@ -37,10 +40,11 @@ def open_file(path: Path) -> BinaryIO:
     if is_url(path):
         return open_object(path)
     try:
-        if reason := _other_kind(path.stat().st_mode):
+        name = str(path)
+        if reason := _other_kind(os.stat(name).st_mode):  # noqa: PTH116 - once for each of millions of files
             raise MediaError(f"not a file but {reason}")
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        file = open(descriptor, "rb")  # noqa: SIM115, PTH123 - the caller closes it
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        file = open(descriptor, "rb", _BUFFER_BYTES)  # noqa: SIM115, PTH123 - the caller closes it
         if reason := _other_kind(os.fstat(descriptor).st_mode):  # the path may have been replaced in between
             file.close()
             raise MediaError(f"not a file but {reason}")
@@ -68,15 +72,15 @@ def state_of(file: BinaryIO) -> tuple[int, int] | None:
     return state_in(status)
 
 
-def state_at(path: Path) -> tuple[int, int]:
+def state_at(path: Path | str) -> tuple[int, int]:
     """Return the same of a file that is not open; 0, 0 if it cannot be looked at: reading it says why.
 
     Raises StoreUnavailable.
     """
     try:
         if is_url(path):
-            return object_state(path)
-        status = path.stat()
+            return object_state(Path(path))
+        status = os.stat(path)  # noqa: PTH116 - it may be a text, once for each of millions of files
     except (OSError, MediaError):
         return 0, 0
     return state_in(status)
@@ -105,6 +109,8 @@ def folders_and_files(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def _other_kind(mode: int) -> str:
     """Return what it is, if it is not a regular file; an empty string for a file."""
+    if stat.S_ISREG(mode):
+        return ""
     if stat.S_ISDIR(mode):
         return "a folder that cannot be listed; see its permissions"
     return next((name for test, name in _KINDS if test(mode)), "")
@@ -129,6 +135,11 @@ def name_of(path: str) -> str:
     except UnicodeEncodeError:
         return _BYTES + quote_from_bytes(os.fsencode(path), _KEPT)
     return _BYTES + quote_from_bytes(path.encode(), _KEPT) if path.startswith(_BYTES) else path
+
+
+def text_of(name: str) -> str:
+    """Return `str` of the path that `name_of` wrote as this text."""
+    return str(path_of(name)) if name.startswith(_BYTES) or is_url(name) else name
 
 
 def path_of(name: str) -> Path:

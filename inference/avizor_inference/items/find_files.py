@@ -8,6 +8,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 # Longer "suffixes" are parts of names, as in `recording.2024-05-01`.
 _LONGEST_SUFFIX = 6
@@ -16,10 +17,18 @@ _LONGEST_SUFFIX = 6
 _MOST_VISITS = 1000
 
 
-def suffix_of(path: PurePath) -> str:
+def suffix_of(path: PurePath | str) -> str:
     """Return the suffix of a file in small letters, with what is before `.gz`: `.tar.gz`."""
-    suffix = path.suffix.lower()
-    return Path(path.stem).suffix.lower() + suffix if suffix == ".gz" else suffix
+    text = str(path)
+    suffix = suffix_in(text)
+    return suffix_in(text[: -len(suffix)]) + suffix if suffix == ".gz" else suffix
+
+
+def suffix_in(text: str) -> str:
+    """Return the suffix of the name at the end of a path's text in small letters, as pathlib finds it."""
+    name = text[text.rfind("/") + 1 :]
+    dot = name.rfind(".")
+    return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
 
 
 class LeftOut:
@@ -56,54 +65,82 @@ class LeftOut:
 
 
 def find_files(folder: Path, suffixes: frozenset[str] | None, left_out: LeftOut | None = None) -> Iterator[Path]:
+    """Yield the files below `folder` that have one of these suffixes (in either case; None: any). See `names_of_files`."""
+    return (Path(file.path) for file in names_of_files(folder, suffixes, left_out))
+
+
+class FoundFile(NamedTuple):
+    """Names a file by its path, and by its path below the folder that was searched, as texts: there may be millions."""
+
+    path: str
+    relative: str
+
+
+def names_of_files(folder: Path, suffixes: frozenset[str] | None, left_out: LeftOut | None = None) -> Iterator[FoundFile]:
     """Yield the files below `folder` that have one of these suffixes (in either case; None: any), in one order everywhere.
 
     Hidden files and folders are left out. Links to folders are followed, except into a folder that contains the link. Files
     that are left out are counted in `left_out`. A subfolder that cannot be listed, and a path that cannot be examined, is
     yielded like a file, so that reading it reports the cause. Raises OSError.
     """
-    # A stack of the remaining paths of each open folder, and the folders above it. Folders may be nested deeper than calls.
-    open_folders = [(_listing(folder), frozenset({folder.resolve()}))]
+    start = len(_before_names(folder))
+    # A stack of the remaining names of each open folder, what is before them, and the folders above it. Folders may be nested
+    # deeper than calls.
+    open_folders = [(_listing(folder), _before_names(folder), frozenset({folder.resolve()}))]
     visits: Counter[Path] = Counter()
     while open_folders:
-        paths, above = open_folders[-1]
-        path = next(paths, None)
-        if path is None:
+        names, before, above = open_folders[-1]
+        name, is_file = next(names, (None, False))
+        if name is None:
             open_folders.pop()
-        elif path.name.startswith("."):
+            continue
+        path = before + name
+        if name.startswith("."):
             _count(left_out, path)
-        elif (is_folder := _is_folder(path)) is None:
-            yield path
+        elif (is_folder := False if is_file else _is_folder(path)) is None:
+            yield FoundFile(path, path[start:])
         elif is_folder:
-            real = path.resolve()
+            real = Path(path).resolve()
             if real in above:
                 continue
             visits[real] += 1
             if visits[real] > _MOST_VISITS:
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
             try:
-                open_folders.append((_listing(path), above | {real}))
+                open_folders.append((_listing(Path(path)), f"{path}/", above | {real}))
             except OSError:
-                yield path
-        elif suffixes is None or suffix_of(path) in suffixes:
-            yield path
+                yield FoundFile(path, path[start:])
+        elif suffixes is None or suffix_of(name) in suffixes:
+            yield FoundFile(path, path[start:])
         else:
             _count(left_out, path)
 
 
-def _listing(folder: Path) -> Iterator[Path]:
-    names = sorted(os.listdir(folder))  # paths would take some 350 bytes each, and a folder may have a million
-    return (folder / name for name in names)
+def _before_names(folder: Path) -> str:
+    """Return what is before the names of its files in their paths: nothing for the current folder."""
+    return str(folder / "_")[:-1]
 
 
-def _count(left_out: LeftOut | None, path: Path) -> None:
+def _listing(folder: Path) -> Iterator[tuple[str, bool]]:
+    """Yield the names in a folder, and whether the folder tells that it is a file, so that it need not be looked at."""
+    names, others = [], set()  # paths would take some 350 bytes each, and a folder may have a million
+    with os.scandir(folder) as found:
+        for each in found:
+            names.append(each.name)
+            if not each.is_file(follow_symlinks=False):
+                others.add(each.name)
+    names.sort()
+    return ((name, name not in others) for name in names)
+
+
+def _count(left_out: LeftOut | None, path: str) -> None:
     if left_out is not None:
-        left_out.add(path)
+        left_out.add(PurePath(path))
 
 
-def _is_folder(path: Path) -> bool | None:
+def _is_folder(path: str) -> bool | None:
     """Return whether the path is a folder; None if that cannot be found out. A broken link is not a folder."""
     try:
-        return stat.S_ISDIR(path.stat().st_mode)
+        return stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 - it is a text
     except OSError as error:
         return False if error.errno in (errno.ENOENT, errno.ELOOP) else None

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from avizor_inference.arrays import Pixels
+from avizor_inference.error_text import one_line
 from avizor_inference.errors import MediaError
 from avizor_inference.items.image_geometry import PixelFormat, Size, first_pixel, resized_size
 from avizor_inference.items.interpolation import Part, interpolate
@@ -24,6 +25,7 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 # What is read. Pillow knows forty more, and hands some of them to other programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+NO_IMAGE = "not an image that can be read (PNG, JPEG, WebP, BMP, TIFF and GIF are)"
 
 # A picture of more pixels than this is refused before it is decoded: a small file can unpack to gigabytes.
 MAX_PIXELS = 64_000_000
@@ -63,11 +65,11 @@ def open_image(source: bytes | BinaryIO, spec: PixelFormat) -> Image.Image:
             if upright.mode != mode:
                 upright = upright.convert(mode)
     except UnidentifiedImageError as error:
-        raise MediaError("not an image that can be read (PNG, JPEG, WebP, BMP, TIFF and GIF are)") from error
+        raise MediaError(NO_IMAGE) from error
     except (MediaError, MemoryError):
         raise
     except Exception as error:  # a broken file can raise nearly anything from a decoder
-        raise MediaError(f"the image cannot be decoded ({type(error).__name__}: {error})") from error
+        raise MediaError(f"the image cannot be decoded ({type(error).__name__}: {one_line(error)})") from error
     return upright
 
 

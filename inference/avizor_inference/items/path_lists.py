@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
+from avizor_inference.error_text import one_line
 from avizor_inference.errors import DatasetError, MediaError
 from avizor_inference.items.column_names import no_such_column
 from avizor_inference.items.file_access import name_of, open_file
@@ -116,7 +117,7 @@ def table_files(root: Path, column: str, source_column: str = "") -> Iterator[tu
                 for path, *source in zip(*texts, strict=True):
                     yield _below(root.parent, path), "".join(source)
     except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{name_of(str(root))} cannot be read as {root.suffix[1:].lower()}: {error}") from error
+        raise DatasetError(f"{name_of(str(root))} cannot be read as {root.suffix[1:].lower()}: {one_line(error)}") from error
 
 
 def _batches(file: BinaryIO, suffix: str, pyarrow: Any) -> tuple[Any, Iterator[Any]]:

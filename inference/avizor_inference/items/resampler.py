@@ -26,6 +26,11 @@ class Resampler:
         if source_rate != target_rate:
             self._stream = soxr.ResampleStream(source_rate, target_rate, channels, dtype="float32", quality="HQ")
 
+    @property
+    def changes(self) -> bool:
+        """Return whether the rates differ."""
+        return self._stream is not None
+
     def push(self, block: Samples, last: bool = False) -> Samples:
         """Convert one block. With `last`, also return the samples still in the filter."""
         converted: Samples = block if self._stream is None else self._stream.resample_chunk(block, last=last)

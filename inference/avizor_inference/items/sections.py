@@ -80,7 +80,7 @@ class Cut:
         return max(0, first - 1) * format.hop
 
     def _windows(self, format: WindowFormat) -> int:
-        return format.count(floor(self.frames * self._rate(format) / self.sample_rate + 0.5))
+        return format.windows_in(floor(self.frames * self._rate(format) / self.sample_rate + 0.5))
 
     def _rate(self, format: WindowFormat) -> int:
         return int(format.sample_rate or self.sample_rate)

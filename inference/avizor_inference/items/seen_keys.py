@@ -31,5 +31,7 @@ class SeenKeys:
 
 def place_of_key(keys: NDArray[np.uint64], key: int) -> int | None:
     """Return where a key is among sorted keys, uint64[n]; None if it is not among them."""
-    place = int(np.searchsorted(keys, np.uint64(key)))
+    if not len(keys):
+        return None
+    place = int(keys.searchsorted(np.uint64(key)))
     return place if place < len(keys) and keys[place] == key else None

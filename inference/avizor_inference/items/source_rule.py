@@ -34,9 +34,14 @@ class SourceRule:
             raise SettingsError(f"source pattern {self.pattern!r} has no group; put the source in parentheses")
         object.__setattr__(self, "_compiled", compiled)
 
-    def source_of(self, relative: PurePath) -> str:
-        """Return the source of the file at `relative` as valid Unicode, whatever its name on disk (`name_of`)."""
+    def source_of(self, relative: PurePath | str) -> str:
+        """Return the source of the file at `relative` as valid Unicode, whatever its name on disk (`name_of`).
+
+        As a text it is one that a path gives.
+        """
+        text = str(relative)
         if self._compiled:
-            match = self._compiled.search(relative.as_posix())
+            match = self._compiled.search(text)
             return name_of((match.group(1) if match else None) or DEFAULT_SOURCE)
-        return name_of(relative.parts[0]) if len(relative.parts) > 1 else DEFAULT_SOURCE
+        first, slash, _ = text.partition("/")
+        return name_of(first or slash) if slash else DEFAULT_SOURCE

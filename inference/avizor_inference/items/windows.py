@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -17,8 +16,7 @@ MAX_CHANNELS = 64
 ChannelMode = Literal["each", "mix"] | int
 
 
-@dataclass(frozen=True)
-class WindowFormat:
+class WindowFormat(NamedTuple):
     """Describes how recordings are cut for a model."""
 
     sample_rate: float | None  # Hz; None if the model takes recordings as they are, at any rate or none
@@ -26,7 +24,7 @@ class WindowFormat:
     hop: int  # samples
     channels: int = 1  # of one window; 1: each channel of a recording is cut by itself
 
-    def count(self, samples: int) -> int:
+    def windows_in(self, samples: int) -> int:
         """Return the number of windows that `Windower` cuts from so many samples of one channel."""
         if samples <= self.window:
             return int(samples > 0)
@@ -93,7 +91,8 @@ class Windower:
 
     def push(self, block: Samples) -> Iterator[Window]:
         """Yield the windows that this block, float32[frames, channels], completes."""
-        self._kept = np.concatenate([self._kept, block]) if len(self._kept) else block
+        if len(block):
+            self._kept = np.concatenate([self._kept, block]) if len(self._kept) else block
         self._end += len(block)
         while self._next + self._window <= self._end and not self.is_done:
             yield from self._cut(self._next, self._window)

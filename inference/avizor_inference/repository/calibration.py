@@ -36,6 +36,9 @@ POOLED = "*"
 Scores = tuple[float, ...]
 BySource = dict[str, tuple[Scores, ...]]
 
+# Fields that were added, with their defaults.
+_YOUNGER = (("channels", "each"), ("folds", 0))
+
 _REMEDY = "calibrate the model again with `avizor calibrate`"
 
 
@@ -79,12 +82,17 @@ class Calibration(Strict):
     short: BySource = Field(default_factory=dict)
     channels: ChannelMode = Field(default="each", description="of the recordings, for a model that takes one at a time")
     probe_scores: Scores = Field(default=(), description="of the version's probe items, from the same engine; empty without")
+    folds: int = Field(
+        default=0,
+        ge=0,
+        description="cross-fitted: each item was scored by the part of the model that was trained without its fold",
+    )
 
     @model_serializer(mode="wrap")
     def _without_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out `channels` where it is the default, so that calibrations from before there was a choice keep their ids."""
+        """Leave out what is younger than the file where it is the default, so that older calibrations keep their ids."""
         fields: dict[str, Any] = dump(self)
-        return {name: value for name, value in fields.items() if (name, value) != ("channels", "each")}
+        return {name: value for name, value in fields.items() if (name, value) not in _YOUNGER}
 
     @field_validator("schema_version")
     @classmethod

@@ -5,6 +5,7 @@ An engine on other hardware is compared with them before its scores are trusted 
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ MOST_ITEMS = 16
 PROBE_BYTES = 16 * 2**20
 
 _ITEMS, _OUTPUT = "items", "output."
+
+# numpy reads headers with `ast`, in which Python 3.11 counts the depth for all threads together: two that are in it may end
+# in a SystemError (https://github.com/python/cpython/issues/106905). A gateway reads probes in several threads.
+_READING = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +50,7 @@ class Probe:
         try:
             if sha256_of_file(path) != sha256:
                 raise VersionRefused(f"{path} is not the file of its manifest; restore it, or export the model again")
-            with np.load(path, allow_pickle=False) as archive:
+            with _READING, np.load(path, allow_pickle=False) as archive:
                 outputs = {name.removeprefix(_OUTPUT): archive[name] for name in archive.files if name.startswith(_OUTPUT)}
                 return cls(archive[_ITEMS], outputs)
         except OSError as error:

@@ -41,7 +41,7 @@ from avizor_pipeline.plan import Plan, plan_job
 from avizor_pipeline.reporting.estimate_lines import estimate_lines
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.plan_lines import change_lines, version_lines
-from avizor_pipeline.reporting.progress import counted
+from avizor_pipeline.reporting.progress import counted, counted_of
 from avizor_pipeline.reporting.pushgateway import PushAccess, check_gateway
 from avizor_pipeline.reporting.summary import source_notes, taken_channels
 from avizor_pipeline.request import JobRequest
@@ -221,7 +221,7 @@ def _dry_run(prepared: _Prepared, out: OutputPath, where: RunnerOptions, *, redo
         if where.name != LOCAL:
             click.echo(f"  the time is that of {counted(runner.workers, 'worker')} of this machine: a dry run uses no cluster")
     found = estimate(settings, models, plan, runner, runner.workers, finished.tasks)
-    for line in [found.model_dump_json(indent=2)] if as_json else estimate_lines(found):
+    for line in [found.model_dump_json(indent=2)] if as_json else estimate_lines(found, models):
         click.echo(line)
 
 
@@ -231,7 +231,7 @@ def _print_notes(plan: Plan, settings: JobSettings, models: Sequence[JobModel]) 
     for model in models:
         if model.calibration:
             pooled = pooled_sources(model.calibration, counts, settings.alpha, settings.confidence)
-            for note in source_notes(pooled, settings.alpha, settings.confidence):
+            for note in source_notes(pooled, model, settings.alpha, settings.confidence):
                 click.echo(f"  {model.name}: {note.strip()}")
 
 
@@ -273,16 +273,17 @@ def _print_header(
     plan: Plan, settings: JobSettings, models: Sequence[JobModel], *, redo: bool, to_stderr: bool = False
 ) -> None:
     """Print what there is to do, and what a user may not expect."""
-    count = f"{plan.files} {plan.noun}" + (f", many in {plan.packed} file{'s' * (plan.packed > 1)}" if plan.packed else "")
+    count = counted_of(plan.files, plan.noun) + (f", many in {counted(plan.packed, 'file')}" if plan.packed else "")
     click.echo(f"{count}, {plan.bytes / 1e6:.1f} MB, in {counted(plan.tasks, 'shard')}", err=to_stderr)
     for line in (*change_lines(plan, redo=redo), *version_lines(settings)):
         click.echo(line, err=to_stderr)
     if plan.left_out.counts:
         click.echo(f"left out: {plan.left_out}", err=to_stderr)
     if settings.limit:
-        click.echo(f"--limit: the first {settings.limit} {plan.noun} only", err=to_stderr)
+        click.echo(f"--limit: the first {counted_of(settings.limit, plan.noun)} only", err=to_stderr)
     if settings.source_pattern and (unmatched := plan.sources[DEFAULT_SOURCE]):
-        click.echo(f"{unmatched} files do not match --source-pattern; their source is {DEFAULT_SOURCE!r}", err=to_stderr)
+        what = f"{counted(unmatched, 'file does', 'files do')} not match --source-pattern"
+        click.echo(f"{what}; {'its' if unmatched == 1 else 'their'} source is {DEFAULT_SOURCE!r}", err=to_stderr)
     for model in models:
         content = content_of(model.spec)
         if not plan.kinds[content.name] + plan.kinds[TensorBytes.name]:

@@ -9,7 +9,7 @@ import click
 from avizor_inference.cli_option_groups import Command, with_options
 from avizor_inference.model_options import device_option, engine_option
 from avizor_pipeline.cli.wanted_options import q_values_option, tables_option
-from avizor_pipeline.models import DEFAULT_BATCH_SIZE
+from avizor_pipeline.models import CPU_BATCH_SIZE, DEFAULT_BATCH_SIZE
 
 _path = click.Path(path_type=Path)
 
@@ -60,7 +60,8 @@ def engine_options(command: Command) -> Command:
             "--batch-size",
             metavar="N",
             type=click.IntRange(min=1),
-            show_default=f"by config.pbtxt: tuned, else the largest preferred, else {DEFAULT_BATCH_SIZE}",
+            show_default="by config.pbtxt: tuned, else the largest preferred, "
+            f"else {DEFAULT_BATCH_SIZE}, or {CPU_BATCH_SIZE} with ort on a CPU",
             help="Windows in one run of a model.",
         ),
     )

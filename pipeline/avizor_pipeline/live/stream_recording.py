@@ -32,7 +32,7 @@ from avizor_pipeline.sinks.section_files import UNKNOWN, FinishedSections, Secti
 def stream_entry(source: str, began: datetime) -> Entry:
     """Return the entry of a recording of a stream, which is named by its source and by when it began."""
     uri = f"{source}/{began.astimezone(UTC):%Y-%m-%dT%H-%M-%S.%fZ}.pcm"
-    return Entry(uri, Path(STANDARD_INPUT) / uri, source, 0, int(began.timestamp() * 1e9))
+    return Entry(uri, str(Path(STANDARD_INPUT) / uri), source, 0, int(began.timestamp() * 1e9))
 
 
 class _StreamSection(SectionRun):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from avizor_pipeline.estimate import Estimate
+from avizor_pipeline.models import JobModel
 from avizor_pipeline.reporting.progress import counted
 
 
-def estimate_lines(found: Estimate) -> Iterator[str]:
-    """Yield the lines that say what a job would come to."""
-    yield f"{found.items} items, {found.windows} window rows, by the headers of the files"
+def estimate_lines(found: Estimate, models: Sequence[JobModel]) -> Iterator[str]:
+    """Yield the lines that say what a job of these models would come to."""
+    windows = f", {counted(found.windows, 'window row')}" if any(model.format for model in models) else ""
+    yield f"{counted(found.items, 'item')}{windows}, by the headers of the files"
     if found.unknown:
-        yield f"{counted(found.unknown, 'file')} of unknown length: about {found.more_windows} window rows more"
+        yield f"{counted(found.unknown, 'file')} of unknown length: about {counted(found.more_windows, 'window row')} more"
     if found.unreadable:
         yield f"{counted(found.unreadable, 'file')} without a header that can be read: dead letters"
     if not found.shards_left:

@@ -77,6 +77,11 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
+def counted_of(count: int, plural: str) -> str:
+    """Return a number of things whose plural ends with an s."""
+    return counted(count, plural.removesuffix("s"))
+
+
 def _number(files: float) -> str:
     """Return a number of files, of which a long one may be done in part."""
     return f"{files:.2f}" if files % 1 else f"{files:.0f}"

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from avizor_inference.anomaly.p_values import level, recordings_needed
+from avizor_inference.anomaly.calibration_text import cross_fitted_note
+from avizor_inference.anomaly.p_values import for_each_source, level, recordings_needed
 from avizor_inference.error_text import printable
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.items.windows import ChannelMode
 from avizor_inference.job_results import SUMMARY_FILE
 from avizor_pipeline.job_outcome import Outcome, pooled_sources
 from avizor_pipeline.models import JobModel
-from avizor_pipeline.reporting.progress import speed
+from avizor_pipeline.reporting.dead_letter_lines import dead_letter_lines
+from avizor_pipeline.reporting.progress import counted, counted_of, speed
 from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.part_files import SourceCount
 
 # Rows of a table; there may be thousands of sources or classes.
 ROWS_SHOWN = 20
+_NAMED = 10  # sources of a calibration
 
 _FLAT = (
     f"  Note: files in the folder itself are of the source {DEFAULT_SOURCE!r}: give the folder above, or --source-pattern "
@@ -37,7 +40,8 @@ def summary_lines(
     done = outcome.files_of_this_run
     rate = f" in {seconds:.1f} s ({speed(done / seconds)})" if seconds > 0 and done else ""
     earlier = f", {outcome.earlier_files} of them by earlier runs" if outcome.earlier_files else ""
-    yield f"{outcome.files} {outcome.noun}{earlier}, {outcome.windows} window rows{rate}"
+    windows = f", {counted(outcome.windows, 'window row')}" if any(model.format for model in models) else ""
+    yield f"{counted_of(outcome.files, outcome.noun)}{earlier}{windows}{rate}"
     for model, labels in outcome.labels.items():
         if labels:
             yield f"{model}: items by class"
@@ -47,8 +51,13 @@ def summary_lines(
     for calibrated in models:
         if calibrated.calibration:
             sources = outcome.sources[calibrated.name]
-            yield from _flagged_lines(calibrated.name, sources, alpha, confidence, out)
-            yield from source_notes(pooled_sources(calibrated.calibration, sources, alpha, confidence), alpha, confidence)
+            note = cross_fitted_note(calibrated.calibration, alpha)
+            promised = "alpha" if note else "a promised false-alarm rate of"
+            yield from _flagged_lines(calibrated, sources, promised, alpha, confidence, out)
+            if note:
+                yield f"  Note: {note}"
+            pooled = pooled_sources(calibrated.calibration, sources, alpha, confidence)
+            yield from source_notes(pooled, calibrated, alpha, confidence)
     if outcome.clipped:
         files = "1 file holds" if outcome.clipped == 1 else f"{outcome.clipped} files hold"
         yield f"{files} samples beyond full scale, up to {outcome.peak:.3g}: clipped to -1..1 (columns peak, clipped)"
@@ -56,10 +65,9 @@ def summary_lines(
     if outcome.left_out.counts:
         yield f"left out: {outcome.left_out}"
     if outcome.dead_letters:
-        yield (
-            f"{outcome.dead_letters} {outcome.noun} could not be read: see {out}/dead_letters/*.parquet; correct them, then: "
-            f"avizor retry {out}"
-        )
+        unread, them = counted_of(outcome.dead_letters, outcome.noun), "it" if outcome.dead_letters == 1 else "them"
+        yield f"{unread} could not be read: see {out}/dead_letters/*.parquet; correct {them}, then: avizor retry {out}"
+        yield from dead_letter_lines(out, outcome.dead_letters)
     yield f"results in {out}: windows/, recordings/" + (", dead_letters/" if outcome.dead_letters else "") + f", {SUMMARY_FILE}"
 
 
@@ -82,15 +90,16 @@ def _surprises(outcome: Outcome, channels: ChannelMode) -> Iterator[str]:
 
 
 def _flagged_lines(
-    model: str, sources: Mapping[str, SourceCount], alpha: float, confidence: float | None, out: OutputPath
+    model: JobModel, sources: Mapping[str, SourceCount], what: str, alpha: float, confidence: float | None, out: OutputPath
 ) -> Iterator[str]:
     kept = "" if confidence is None else f", with confidence {confidence:g} in this calibration"
-    yield f"{model}: recordings flagged at a promised false-alarm rate of {alpha:.2%}{kept}"
+    yield f"{model.name}: {model.items} flagged at {what} {alpha:.2%}{kept}"
     rows = [_source_row(source, count) for source, count in sorted(sources.items(), key=_most_flagged)]
-    yield from _table(("source", "recordings", "flagged", "share", "not judged"), rows, out)
+    yield from _table(("source", model.items, "flagged", "share", "not judged"), rows, out)
     if any(count.not_judged for count in sources.values()):
+        one = model.items.removesuffix("s")
         yield (
-            "  Note: a recording shorter than the model's window needs calibration recordings as short, a longer one longer "
+            f"  Note: a {one} shorter than the model's window needs calibration {model.items} as short, a longer one longer "
             f"ones: see not_judged in {out}/recordings"
         )
 
@@ -118,18 +127,27 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], out: OutputPath) 
         yield f"  and {len(rows) - ROWS_SHOWN} more: see {out}/{SUMMARY_FILE}"
 
 
-def source_notes(pooled: Mapping[str, int], alpha: float, confidence: float | None = None) -> Iterator[str]:
+def source_notes(pooled: Mapping[str, int], model: JobModel, alpha: float, confidence: float | None = None) -> Iterator[str]:
     """Yield what the promise is worth for sources that all sources together judge.
 
-    pooled: the number of calibration recordings of each, as `pooled_sources` returns them.
+    pooled: the number of calibration items of each, as `pooled_sources` returns them. model: which has a calibration.
     """
     if few := [f"{printable(source)} ({count})" for source, count in sorted(pooled.items()) if count]:
         kept = "" if confidence is None else ", without the confidence"
         yield (
-            f"  Note: {', '.join(few)}: too few calibration recordings for {level(alpha, confidence)}, which needs "
+            f"  Note: {', '.join(few)}: too few calibration {model.items} for {level(alpha, confidence)}, which needs "
             f"{recordings_needed(alpha, confidence)}: up to 1 in n + 1 normal ones may be flagged (n in brackets){kept}"
+            f"{for_each_source(model.calibration, confidence) if model.calibration else ''}"
         )
     if never := [printable(source) for source, count in sorted(pooled.items()) if not count]:
-        yield f"  Note: {', '.join(never)} never calibrated: judged by all other sources together, without the promise"
+        what = "judged by all other sources together, without the promise"
+        yield f"  Note: {', '.join(never)} never calibrated: {what}{_known(model)}"
         if DEFAULT_SOURCE in never:
             yield _FLAT
+
+
+def _known(model: JobModel) -> str:
+    """Return which sources the calibration of a model has, to follow a message: one that it lacks may be mistyped."""
+    names = model.calibration.source_names if model.calibration else []
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"; the calibration has {', '.join(map(printable, names[:_NAMED]))}{more}" if names else ""

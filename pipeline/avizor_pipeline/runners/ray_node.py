@@ -265,7 +265,7 @@ def _check_output(order: NodeOrder) -> None:
 
 def is_there(entry: Entry) -> bool:
     """Return whether the file of an entry can be looked at from this machine. Raises StoreUnavailable."""
-    return state_at(entry.path) != (0, 0)
+    return state_at(entry.file) != (0, 0)
 
 
 def _check_dataset(order: NodeOrder) -> None:

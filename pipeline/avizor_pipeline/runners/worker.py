@@ -22,6 +22,7 @@ from typing import Any
 from avizor_inference.engines.shared_graph import SharedGraph
 from avizor_inference.error_text import lacks_memory
 from avizor_inference.items.object_files import begin_threads
+from avizor_inference.no_pandas import leave_out_pandas
 from avizor_inference.object_store import is_url
 from avizor_inference.stop_signals import signals_blocked
 from avizor_pipeline.engine_wait import EngineWait
@@ -143,6 +144,7 @@ def _start(options: WorkerOptions, numbers: Any) -> None:
     """Remember the job. What can fail is left to the first task, whose caller then gets the error."""
     global _options, _watch
     _options, _watch = options, Watch(numbers)
+    leave_out_pandas()
     if options.memory is not None:
         prepare_limit()
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -65,10 +65,13 @@ def file_lock(folder: Path, out: object, *, make: bool = True, place: bool = Fal
     if not make and not path.exists():
         yield Holder.this_process()
         return
-    with writing(path):
-        descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if make else 0), 0o666)
+    descriptor = _open(path, make=make, place=place)
     try:
         _acquire(descriptor, out)
+        while place and not _is_at(descriptor, path):  # a job that ended meanwhile has removed it
+            removed, descriptor = descriptor, _open(path, make=make, place=place)
+            os.close(removed)
+            _acquire(descriptor, out)
         before = _holder(descriptor)
         holder = Holder.this_process((before and before.place) or secrets.token_hex(8) if place else "")
         if make:
@@ -78,6 +81,33 @@ def file_lock(folder: Path, out: object, *, make: bool = True, place: bool = Fal
         yield holder
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path, *, make: bool, place: bool) -> int:
+    """Open the lock file. place: its folder may have been removed by a job that has ended, and is made again."""
+    with writing(path):
+        while True:
+            try:
+                return os.open(path, os.O_RDWR | (os.O_CREAT if make else 0), 0o666)
+            except FileNotFoundError:
+                if not place:
+                    raise
+                path.parent.mkdir(exist_ok=True)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Return whether an open file is the one at a path."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
+
+
+def remove_place(folder: Path) -> None:
+    """Remove a folder of this machine with its lock file, which this process holds, if nothing else is in it."""
+    with suppress(OSError):
+        if {path.name for path in folder.iterdir()} == {LOCK_FILE}:
+            (folder / LOCK_FILE).unlink()
+            folder.rmdir()
 
 
 def hold_file_as_worker(folder: Path) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from avizor_inference.daemon_threads import DaemonThreads
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
-from avizor_pipeline.sinks.file_lock import LOCK_FILE, Holder, file_lock, refusal
+from avizor_pipeline.sinks.file_lock import LOCK_FILE, Holder, file_lock, refusal, remove_place
 from avizor_pipeline.sinks.object_path import ObjectPath, Version
 from avizor_pipeline.sinks.write_errors import writing
 
@@ -75,15 +75,17 @@ def lease(out: ObjectPath, *, workers_elsewhere: bool = False) -> Iterator[Still
         with writing(held.path):
             held.acquire(out)
         held.begin_to_renew()
-        within_s = None
+        within_s, is_released = None, False
         try:
             yield lambda: held.check(out)
         except BaseException as error:
             within_s = None if isinstance(error, Exception) else _LEAVE_S
             raise
         finally:
-            held.release(within_s)
+            is_released = held.release(within_s)
             remove_unsent(folder)
+        if is_released:  # else the next job knows by the lock file that this one was of this machine
+            remove_place(folder)
 
 
 def nobody_holds(out: ObjectPath) -> None:
@@ -92,6 +94,8 @@ def nobody_holds(out: ObjectPath) -> None:
         path, folder = out / LOCK_FILE, out.working_folder()
         with file_lock(folder, out, place=True) as here:
             found = _read(path)
+            if not found:
+                remove_place(folder)
         if found and not (found[0] and found[0].place == here.place):
             _watch(path, out, *found)
 
@@ -138,15 +142,18 @@ class _Held:
                 "run there; what this job has finished is kept: run the same command again to go on"
             )
 
-    def release(self, within_s: float | None = None) -> None:
+    def release(self, within_s: float | None = None) -> bool:
         """Remove the object if it is still of this job. A store that is away is not waited for: others watch the object.
 
-        within_s: the store has so much time, in seconds, to answer; None: as much as a request has.
+        Return whether it is gone, or of another job. within_s: the store has so much time, in seconds, to answer; None: as much
+        as a request has.
         """
         self._stop.set()
         self._thread.join(within_s)
         with DaemonThreads(1) as threads, suppress(OSError):  # TimeoutError, too
             threads.submit(self._remove).result(within_s)
+            return True
+        return False
 
     def _remove(self) -> None:
         if self._own_version():

@@ -10,6 +10,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -65,6 +66,7 @@ def publish(temporary: Path, path: OutputPath, *, new: bool = False) -> None:
     else:
         path.put_file(temporary, new=new)
         temporary.unlink()
+        _remove_if_empty(temporary.parent)
 
 
 def publish_folder(temporary: Path, folder: OutputPath) -> None:
@@ -83,6 +85,13 @@ def publish_folder(temporary: Path, folder: OutputPath) -> None:
             for sent in [threads.submit(partial((folder / path.name).put_file, path)) for path in sorted(temporary.iterdir())]:
                 sent.result()
         shutil.rmtree(temporary)
+        _remove_if_empty(temporary.parent)
+
+
+def _remove_if_empty(working_folder: Path) -> None:
+    """Remove the working folder of a store if no job runs, whose lock file is in it."""
+    with suppress(OSError):
+        working_folder.rmdir()
 
 
 def write_whole(path: OutputPath, text: str, *, new: bool = False) -> None:

@@ -109,7 +109,12 @@ class PartWriter:
 
     def add(self, table: str, row: Mapping[str, Any]) -> None:
         """Add one row; columns that are left out are null."""
-        self.add_columns(table, {name: [value] for name, value in row.items()})
+        self.add_rows(table, [row])
+
+    def add_rows(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows; columns that are left out are null."""
+        if rows:
+            self.add_columns(table, {name: [row.get(name) for row in rows] for name in self._columns[table]})
 
     def add_columns(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """Add rows, given as a value for each of them by column; columns that are left out are null."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from avizor_inference.errors import JobError
 from avizor_inference.items.dataset import Entry, Part
-from avizor_inference.items.file_access import name_of, path_of
+from avizor_inference.items.file_access import name_of, text_of
 from avizor_inference.job_results import ROUNDS
 from avizor_inference.job_tables import ROUND
 from avizor_pipeline.settings import PinnedCalibration
@@ -50,7 +50,7 @@ def key_of(entry: Entry) -> int:
 
     Two of five million files have the same with a probability of 7e-7. The second is then said to be a change of the first.
     """
-    return _key(os.fsencode(entry.path) + (f"\0{entry.part.key}".encode() if entry.part else b""))
+    return _key(os.fsencode(entry.file) + (f"\0{entry.part.key}".encode() if entry.part else b""))
 
 
 def key_of_path(path: str) -> int:
@@ -86,7 +86,7 @@ def write_round(file: BinaryIO, entries: Iterable[Entry], calibrations: Sequence
 def _as_columns(entries: Sequence[Entry], schema: pa.Schema) -> pa.RecordBatch:
     columns = [
         [entry.uri for entry in entries],
-        [name_of(str(entry.path)) for entry in entries],
+        [name_of(entry.file) for entry in entries],
         [entry.source for entry in entries],
         [entry.size for entry in entries],
         [entry.modified_ns for entry in entries],
@@ -113,7 +113,7 @@ def read_round(file: OutputPath | BinaryIO) -> Iterator[Entry]:
     for batch in _batches(file, ["uri", "path", "source", "size", "modified_ns", *Part._fields]):
         columns = [column.to_pylist() for column in batch.columns]
         for uri, path, source, size, modified_ns, item, *place in zip(*columns, strict=True):
-            yield Entry(uri, path_of(path), source, size, modified_ns, None if item is None else Part(item, *place))
+            yield Entry(uri, text_of(path), source, size, modified_ns, None if item is None else Part(item, *place))
 
 
 def read_calibrations(file: OutputPath | BinaryIO) -> tuple[PinnedCalibration, ...]:

@@ -65,7 +65,7 @@ class FolderSource:
 
     def kinds(self, entry: Entry) -> tuple[str, ...]:
         """See Source."""
-        pack = self._packs.get(suffix_of(entry.path))
+        pack = self._packs.get(suffix_of(entry.file))
         return tuple(content.name for content in (pack.contents(entry) if pack else contents_by_suffix(entry, self._files)))
 
     def is_one_row(self, entry: Entry) -> bool:
@@ -90,10 +90,10 @@ class FolderSource:
             yield item, content.taking(self._channels)
 
     def _opened(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:
-        if pack := self._packs.get(suffix_of(entry.path)):
+        if pack := self._packs.get(suffix_of(entry.file)):
             yield from pack.open(entry)
         elif contents := contents_by_suffix(entry, self._files):
-            if is_url(entry.path):
+            if is_url(entry.file):
                 yield from self._object(entry, contents)
             else:
                 yield from ((entry, content(entry.path)) for content in contents)
@@ -106,7 +106,7 @@ class FolderSource:
 
     def _is_object(self, entry: Entry) -> bool:
         """Return whether the entry is an object that is one item."""
-        return is_url(entry.path) and entry.part is None and suffix_of(entry.path) not in self._packs
+        return is_url(entry.file) and entry.part is None and suffix_of(entry.file) not in self._packs
 
     def _object(self, entry: Entry, contents: Sequence[type[FileContent]]) -> Iterator[tuple[Entry, Content]]:
         if self._is_whole(entry):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -51,14 +50,14 @@ class RootNames:
         The path is where the root leads, and the path below the root as it is: a file that two links in a folder lead to is
         two. Of a file that a list names it is where its folder leads. Its uri is then as the list spells it.
         """
-        text = str(entry.path)
+        text = entry.file
         for given, real, first in self._bases:
             if f"{text}/" == given:
-                return entry.renamed(Path(real), name_of(first.rstrip("/")))
-            if text.startswith(given) and (given or not (entry.path.is_absolute() or is_url(entry.path))):
+                return entry.renamed(str(Path(real)), name_of(first.rstrip("/")))
+            if text.startswith(given) and (given or not (Path(text).is_absolute() or is_url(text))):
                 below = text[len(given) :]
-                return entry.renamed(Path(real + below), name_of(first + below))
-        return replace(entry, path=_real_folder(entry.path.parent) / entry.path.name)
+                return entry.renamed(real + below, name_of(first + below))
+        return entry._replace(file=str(_real_folder(entry.path.parent) / entry.path.name))
 
 
 def _base(path: Path) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from pathlib import PurePath
 
@@ -12,7 +11,7 @@ from avizor_inference.errors import MediaError
 from avizor_inference.items.data.open_packs import open_packs
 from avizor_inference.items.data.packs import PackOfItems, contents_by_suffix, open_listed
 from avizor_inference.items.dataset import Columns, Entry, Part
-from avizor_inference.items.file_access import exists, path_of
+from avizor_inference.items.file_access import exists, text_of
 from avizor_inference.items.find_files import suffix_of
 from avizor_inference.items.input_spec import CONTENTS, InputSpec
 from avizor_inference.items.kinds.base import Content, FileContent, TensorBytes
@@ -49,12 +48,12 @@ class ItemFiles:
         """Give an item as a model takes it. Raises MediaError, which says of a file that it is gone, or was changed since."""
         entry = self.entry(uri)
         if self._results.job.kept:
-            entry = replace(entry, path=self._results.folder / entry.path)
+            entry = entry._replace(file=str(self._results.folder / entry.file))
         self._check(entry)
         if self._results.job.kept:
             yield from self._kept(entry, uri, spec)
             return
-        if pack := self._packs.get(suffix_of(entry.path)):
+        if pack := self._packs.get(suffix_of(entry.file)):
             for item, content in pack.open(entry):
                 if item.uri == uri and spec.takes(content):
                     yield content.taking(self._results.job.channels)
@@ -63,7 +62,7 @@ class ItemFiles:
         kinds = [kind for kind in contents_by_suffix(entry, self._files) if issubclass(kind, spec.contents())]
         if not kinds:
             raise MediaError("it is not of the kind that the model takes")
-        if is_url(entry.path):
+        if is_url(entry.file):
             with open_listed(entry) as file:
                 yield kinds[0](file).taking(self._results.job.channels)
         else:
@@ -83,7 +82,7 @@ class ItemFiles:
             yield kinds[0](entry.path).taking(self.channels_of(uri))
             return
         packs = open_packs([kind for kind in contents if not issubclass(kind, FileContent)], row_columns=spec.column_names())
-        for _, content in packs[suffix_of(entry.path)].open(entry):
+        for _, content in packs[suffix_of(entry.file)].open(entry):
             yield content
 
     def _check(self, entry: Entry) -> None:
@@ -120,4 +119,4 @@ def _entry(
     offset: int | None,
 ) -> Entry:
     part = None if item is None else Part(item, first or 0, 1 if items is None else items, offset or 0)
-    return Entry(uri, path_of(path), source or "", size or 0, modified_ns or 0, part)
+    return Entry(uri, text_of(path), source or "", size or 0, modified_ns or 0, part)

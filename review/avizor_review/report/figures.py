@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from avizor_inference.anomaly.calibration_text import cross_fitted_note
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.review_answers import ANSWERS_FILE, AnswerFile
 from avizor_review.media.job_models import JobModels
@@ -57,7 +58,10 @@ class Answered:
 
 @dataclass
 class ModelFigures:
-    """Holds what a report says of one model. scores, uniform: rows of charts."""
+    """Holds what a report says of one model. scores, uniform: rows of charts.
+
+    weaker: what its calibration promises, if that is not alpha.
+    """
 
     name: str
     version: int
@@ -66,6 +70,7 @@ class ModelFigures:
     calibration: str | None
     calibrated: int | None
     items: int
+    weaker: str = ""
     sources: list[SourceFigures] = field(default_factory=list)
     stretches: list[Stretch] = field(default_factory=list)
     scores: list[dict[str, Any]] = field(default_factory=list)
@@ -86,7 +91,8 @@ def figures_of(results: Results, models: JobModels, alphas: Sequence[float]) -> 
             calibration = models.calibration(model.name)
             calibrated = calibration.recordings() if calibration else None
             found[model.name] = ModelFigures(
-                model.name, model.version, bool(judged), models.problem(model.name), model.calibration_id, calibrated, items
+                *(model.name, model.version, bool(judged), models.problem(model.name), model.calibration_id, calibrated, items),
+                weaker=cross_fitted_note(calibration) if calibration else "",
             )
     grid = _add_sources(results, models, found, alphas)
     grid = sorted({*grid, *_add_stretches(results, found, alphas)})

@@ -17,8 +17,8 @@ import vl_convert
 from markupsafe import Markup
 
 from avizor_inference.error_text import printable
+from avizor_inference.intervals import wilson
 from avizor_review.report.figures import ModelFigures
-from avizor_review.report.intervals import wilson
 from avizor_review.report.projections import Projection
 from avizor_review.report.unusual import ShownItems
 from avizor_review.results import Cause

@@ -146,6 +146,7 @@ def _warnings(results: Results, models: Sequence[ModelFigures]) -> list[str]:
         found.append("The job has not finished: it runs, or was stopped. All figures are of what it has done so far.")
     problems = dict.fromkeys(model.problem for model in models if model.problem)
     found += [f"No error maps, calibrations and cards are shown: {problem}." for problem in problems]
+    found += [f"{model.name}: {model.weaker}." for model in models if model.weaker]
     for model in models:
         if not_judged := sum(source.not_judged for source in model.sources):
             found.append(

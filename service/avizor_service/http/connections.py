@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -23,6 +24,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from avizor_service.call_record import REQUEST_ID
+from avizor_service.http.last_connections import has_waiting
 from avizor_service.http.refusals import Refusals
 from avizor_service.settings import Settings
 
@@ -88,6 +90,15 @@ class Connections:
             for connection in tuple(self.state.connections):
                 if isinstance(connection, Connection) and connection.is_late(now):
                     connection.transport.abort()
+
+    async def take_last(self, listener: socket.socket, grace_s: float) -> None:
+        """Return when the connections have been taken that had begun. grace_s: the most seconds that this may take."""
+        self.is_stopping = True
+        loop = asyncio.get_running_loop()
+        until = loop.time() + grace_s
+        await asyncio.sleep(min(_UNDER_WAY_S, grace_s))
+        while has_waiting(listener) and loop.time() < until:
+            await asyncio.sleep(0)  # the loop takes one at each turn
 
     async def end(self, grace_s: float) -> None:
         """Let each connection end with its answer, and those on which nothing is asked soon; the rest after so many seconds."""

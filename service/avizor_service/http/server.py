@@ -12,6 +12,7 @@ from avizor_inference.addresses import with_port
 from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
 from avizor_service.http.connections import Connections
+from avizor_service.http.last_connections import take_no_more
 from avizor_service.http.refusals import Refusals
 from avizor_service.settings import Settings
 from avizor_service.whole import Whole
@@ -70,5 +71,7 @@ class HttpServer:
     async def stop(self, grace_s: float) -> None:
         """Take no new connections, answer what has arrived, and return; after so many seconds, end what still runs."""
         if self._server:
+            if self._socket and take_no_more(self._socket):
+                await self.connections.take_last(self._socket, grace_s)
             self._server.close()
         await self.connections.end(grace_s)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import soundfile
 from integration.jobs import AVIZOR, batch, query
 from support.networks import PaddedAutoencoder
 from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
+from support.warm_starts import warm_run
 
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
@@ -47,6 +48,19 @@ def test_rows_recordings_and_summary(data: Path, models: Path, tmp_path: Path) -
         f" from '{out}/windows/*.parquet' where model = 'kinds' limit 1"
     )
     assert best == (True, 3)
+
+
+def test_neither_the_job_nor_its_workers_load_pandas(
+    data: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported = tmp_path / "imported"
+    (tmp_path / "instead" / "pandas").mkdir(parents=True)
+    code = f"import pathlib\npathlib.Path({str(imported)!r}).touch()\nraise ImportError('loaded')\n"
+    (tmp_path / "instead" / "pandas" / "__init__.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "instead"), os.environ.get("PYTHONPATH", "")]))
+    result = batch(data, models, tmp_path / "out", "--limit", "2")
+    assert result.returncode == 0, result.stderr
+    assert not imported.exists()
 
 
 def test_recordings_shorter_than_a_window_are_not_judged_and_the_summary_says_so(
@@ -145,7 +159,7 @@ def test_a_calibration_from_a_flat_folder_stands_for_every_source(data: Path, tm
     export_model(PaddedAutoencoder(), request, tmp_path / "models")
     out, model = tmp_path / "out", ("--models", str(tmp_path / "models"), "--model", "flat", "--alpha", "0.05")
     arguments = [str(AVIZOR), "batch", str(data), *model, "--out", str(out)]
-    result = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+    result = warm_run(arguments)
     assert result.returncode == 0, result.stderr
     assert "never calibrated" not in result.stdout
     assert "too few calibration recordings" not in result.stdout

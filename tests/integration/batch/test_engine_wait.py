@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from integration.jobs import command, committed, eventually, query, start, wait_for_first_shard
+from support.warm_starts import warm_run
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
@@ -71,10 +71,7 @@ def test_an_engine_that_stays_away_ends_the_job_which_goes_on_later(
     triton.kill()
     assert job.end() == 1
     assert "it was away for 2 s (--engine-wait-s), and finished shards are kept: start it, and run the same" in job.said
-    again = subprocess.run(
-        command(many_recordings, models, out, "--engine", f"triton://{triton.grpc_url}", *limits),
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    again = warm_run(command(many_recordings, models, out, "--engine", f"triton://{triton.grpc_url}", *limits), timeout=60)
     assert again.returncode == 1  # an engine that is away at the start is not waited for: the address may be wrong
     triton.start()
     job = Job(many_recordings, models, out, triton, *limits)

@@ -49,7 +49,7 @@ def test_kills_within_a_long_recording_cost_what_was_not_finished_and_nothing_el
     whole, out, kept, kills = tmp_path / "whole", tmp_path / "out", 0, 0
     result = batch(data.parent.parent, models, whole, "--shard-mib", "1")
     assert result.returncode == 0, result.stderr
-    assert "1 files" in result.stdout
+    assert "1 file, " in result.stdout
     assert "in 19 shards" in result.stdout
     for victim in ("worker", "both", "parent", "worker", "both"):
         before = len(records(out))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from integration.jobs import AVIZOR
 from PIL import Image
+from support.warm_starts import warm_run
 
 from avizor_pipeline.cli.neighbours import neighbours
 from avizor_pipeline.cli.project import project_command
@@ -30,7 +30,7 @@ def _pictures(folder: Path, count: int, seed: int) -> None:
 
 def _job(folder: Path, models: Path, *more: str) -> None:
     command = [*map(str, (AVIZOR, "batch", "pictures", "--models", models, "--model", "digits", "--out", "out")), *more]
-    subprocess.run([*command, "--workers", "1"], cwd=folder, check=True, capture_output=True, timeout=120)
+    warm_run([*command, "--workers", "1"], cwd=folder).check_returncode()
 
 
 def _run(folder: Path, command: object, *arguments: object) -> Result:

@@ -12,6 +12,7 @@ import torch
 from integration.jobs import AVIZOR, query, start, wait_for_first_shard
 from PIL import Image
 from support.sounds import SAMPLE_RATE, tone, write_wav
+from support.warm_starts import warm_run
 
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
@@ -59,7 +60,7 @@ def command(data: Path, repository: Path, out: Path, *more: str) -> list[str]:
 
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+    return warm_run(arguments)
 
 
 def shown(out: Path) -> dict[str, Path]:

@@ -23,6 +23,7 @@ from support.scripts import store_crash_points
 from support.scripts.crash_points import run
 from support.sounds import tone, write_long_wav, write_wav
 from support.stored_results import digests, digests_on_disk, names
+from support.warm_starts import warm_run
 
 from avizor_pipeline.sinks.output_files import output_path
 from avizor_pipeline.verify import verify_job
@@ -52,9 +53,7 @@ def recordings(tmp_path: Path) -> Path:
 
 
 def avizor(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [AVIZOR, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=500, env=os.environ | environment
-    )
+    return warm_run([str(AVIZOR), *map(str, arguments)], timeout=500, env=os.environ | environment)
 
 
 def batch(data: Path, models: Path, out: str, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -62,14 +61,18 @@ def batch(data: Path, models: Path, out: str, *more: str, **environment: str) ->
 
 
 def test_runs_on_a_store_leave_the_same_bytes_as_on_a_disk(
-    s3: S3, recordings: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    s3: S3, recordings: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (temporary := tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr("tempfile.tempdir", None)
     disk, url = tmp_path / "disk", s3.url("run")
     for act in ("batch", "redo", "retry"):
         run(recordings, models, disk, act)
         run(recordings, models, output_path(url), act)
         assert digests(s3.bucket, "run") == digests_on_disk(disk)
         assert "summary.json" in names(s3.bucket, "run")
+        assert list(temporary.glob("avizor-*/*")) == []  # nothing is left there
         proof = verify_job(output_path(url))
         assert (proof.problems, proof.parts > 0, proof.out) == ([], True, url)
         store_crash_points.change(recordings)
@@ -85,8 +88,10 @@ def test_commands_name_the_url_and_tables_are_read_in_one_line(s3: S3, recording
     assert batch(recordings, models, str(tmp_path / "disk"), *derived).returncode == 3
     dry = batch(recordings, models, url, "--dry-run")
     assert (dry.returncode, names(s3.bucket, "run")) == (0, []), dry.stderr
-    first = batch(recordings, models, url, *derived)
+    (own := tmp_path / "temporary").mkdir()
+    first = batch(recordings, models, url, *derived, TMPDIR=str(own))
     assert first.returncode == 3, first.stderr
+    assert list(own.glob("avizor-*/*")) == []
     assert f"2 files could not be read: see {url}/dead_letters/*.parquet" in first.stdout
     assert f"results in {url}: windows/, recordings/, dead_letters/, summary.json" in first.stdout
     assert digests(s3.bucket, "run") == digests_on_disk(tmp_path / "disk")

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from integration.jobs import AVIZOR, batch, committed, part_digests, query
 from support.sounds import SAMPLE_RATE, tone, write_wav
+from support.warm_starts import warm_run
 
 SECONDS = 3 * 4096 / SAMPLE_RATE
 
 
 def avizor(command: str, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(AVIZOR), command, str(out), *more], capture_output=True, text=True, timeout=120, check=False)
+    return warm_run([str(AVIZOR), command, str(out), *more])
 
 
 def dead(out: Path) -> list[str]:

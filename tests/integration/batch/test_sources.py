@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from integration.jobs import AVIZOR, batch, command, query
+from support.warm_starts import warm_run
 
 
 def read(out: Path) -> list[str]:
@@ -18,7 +19,7 @@ def test_a_list_from_standard_input_says_what_is_new(few_recordings: Path, model
 
     def run(names: str, *more: str) -> subprocess.CompletedProcess[str]:
         text = "".join(f"{few_recordings}/a/{name}.wav\n" for name in names)
-        return subprocess.run([*arguments, *more], input=text, capture_output=True, text=True, timeout=120, check=False)
+        return warm_run([*arguments, *more], input=text)
 
     dry = run("012", "--dry-run")
     assert (dry.returncode, dry.stdout[:7]) == (0, "3 files"), dry.stderr
@@ -52,13 +53,17 @@ def test_a_table_is_done_row_by_row_and_the_next_day_only_what_is_new(models: Pa
     ]
 
     def run(code: int) -> str:
-        result = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+        result = warm_run(arguments)
         assert result.returncode == code, result.stderr
-        return result.stdout
+        return str(result.stdout)
 
     first = run(3)
-    assert "3 items, many in 1 file" in first
-    assert "1 items could not be read" in first
+    assert "3 rows, many in 1 file" in first
+    assert "1 row could not be read: see " in first
+    assert "\n  monday.csv#1: column 'amount' holds 'many'" in first  # the reason, in the last lines
+    assert "transfers: rows flagged at" in first
+    assert "window row" not in first
+    assert "recordings " not in first
     (folder / "a" / "tuesday.csv").write_text(rows.replace("many", "7"))
     run(3)
     assert read(out) == [f"{day}.csv#{row}" for day in ("monday", "tuesday") for row in range(3) if (day, row) != ("monday", 1)]
@@ -66,3 +71,15 @@ def test_a_table_is_done_row_by_row_and_the_next_day_only_what_is_new(models: Pa
     (letter,) = query(f"select uri, message from '{out}/dead_letters/*.parquet'")
     assert letter[0] == f"{folder}/a/monday.csv#1"
     assert letter[1].startswith("monday.csv#1: column 'amount' holds 'many'")
+
+
+def test_a_table_that_cannot_be_read_is_one_file_with_its_reason(models: Path, tmp_path: Path) -> None:
+    table = tmp_path / "broken.csv"
+    table.write_text("amount,country\n1,ES\n")
+    arguments = ("--models", models, "--model", "transfers", "--out", tmp_path / "out", "--alpha", 0.05)
+    result = warm_run([*map(str, (AVIZOR, "batch", table, *arguments))])
+    assert result.returncode == 3, result.stderr
+    assert result.stdout.startswith("1 file, 0.0 MB, in 1 shard\n1 file in ")
+    at = result.stdout.index("1 file could not be read: see ")
+    assert "correct it, then: avizor retry" in result.stdout[at:]
+    assert "\n  broken.csv: the table has no column 'hour'; it has amount, country" in result.stdout[at:]

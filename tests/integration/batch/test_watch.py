@@ -14,6 +14,7 @@ from integration.watching import Watch, free_port, parts, rows, watch_command
 from support.calibrations import recalibrated
 from support.sounds import SAMPLE_RATE, tone, write_wav
 from support.waiting import wait_until
+from support.warm_starts import warm_run
 
 # Seconds of three windows of the model.
 LENGTH_S = 3 * 4096 / SAMPLE_RATE
@@ -38,7 +39,7 @@ def incoming(watch: Watch) -> Path:
 
 
 def avizor(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(AVIZOR), *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
+    return warm_run([str(AVIZOR), *map(str, arguments)], timeout=120)
 
 
 def batch(folder: Path, models: Path, out: Path) -> subprocess.CompletedProcess[str]:
@@ -226,10 +227,7 @@ def test_what_cannot_be_watched_is_refused(models: Path, tmp_path: Path, words: 
     (tmp_path / "incoming").mkdir()
     command = watch_command("", models, tmp_path / "out")
     place = command.index("")
-    refused = subprocess.run(
-        [*command[:place], *words, *command[place + 1 :]], cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True,
-        text=True, timeout=120, check=False,
-    )  # fmt: skip
+    refused = warm_run([*command[:place], *words, *command[place + 1 :]], input="", cwd=tmp_path)
     assert refused.returncode != 0
     assert said in refused.stderr
     assert not (tmp_path / "out").exists()

@@ -18,6 +18,7 @@ from support.object_stores import S3, reached, s3_server
 from support.sounds import SAMPLE_RATE, tone, write_wav
 from support.stored_results import names
 from support.waiting import wait_until
+from support.warm_starts import WarmPopen, warm_run
 
 
 @pytest.fixture
@@ -38,11 +39,11 @@ def stored(s3: S3, prefix: str, table: str) -> list[dict[str, Any]]:
 
 
 def avizor(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(AVIZOR), *map(str, words)], capture_output=True, text=True, timeout=120, check=False)
+    return warm_run([str(AVIZOR), *map(str, words)])
 
 
 def watch(what: Path | str, models: Path, out: str, *more: str, **pipes: Any) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(watch_command(what, models, Path("out"), *more, "--out", out), stderr=subprocess.PIPE, **pipes)
+    return WarmPopen(watch_command(what, models, Path("out"), *more, "--out", out), stderr=subprocess.PIPE, **pipes)
 
 
 def ended(job: subprocess.Popen[bytes]) -> str:

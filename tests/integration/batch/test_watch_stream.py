@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import subprocess
 import time
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from support.calibrations import recalibrated
 from support.sounds import SAMPLE_RATE, tone
 from support.waiting import wait_until
+from support.warm_starts import warm_run
 
 RAW = ("--rate", str(SAMPLE_RATE))
 
@@ -26,17 +28,17 @@ def sound(seconds: float, seed: int = 0) -> NDArray[np.int16]:
 
 
 def listened(models: Path, out: Path, data: bytes, *more: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(watch_command("-", models, out, *more), input=data, capture_output=True, timeout=120, check=False)
+    done = warm_run(watch_command("-", models, out, *more), input=data, text=False)
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def batch(folder: Path, models: Path, out: Path) -> None:
     words = ("batch", folder, "--models", models, "--model", "normal", "--out", out, "--alpha", "0.05", "--workers", "1")
-    subprocess.run([str(AVIZOR), *map(str, words)], check=True, timeout=120, capture_output=True)
+    warm_run([str(AVIZOR), *map(str, words)]).check_returncode()
 
 
 def verify(out: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(AVIZOR), "verify", str(out)], capture_output=True, text=True, timeout=120, check=False)
+    return warm_run([str(AVIZOR), "verify", str(out)])
 
 
 def test_rows_are_those_of_a_batch_job_over_the_same_samples_in_a_wav(models: Path, tmp_path: Path) -> None:
@@ -134,13 +136,17 @@ def test_a_signal_ends_the_recording_and_nothing_that_came_is_lost(models: Path,
     assert list(watch.recordings().values()) == [3]
 
 
+def windows_of_sections(out: Path) -> int:
+    return sum(json.loads(path.read_bytes())["windows"] for path in (out / "sections").glob("*.json"))
+
+
 def test_what_was_written_before_a_kill_is_a_recording_of_the_next_run(models: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with Watch("-", models, out, *RAW, stdin=subprocess.PIPE) as watch:
         assert watch.process.stdin
         watch.process.stdin.write(sound(3.0).tobytes())
         watch.process.stdin.flush()
-        wait_until(lambda: parts(out, "windows") > 0)
+        wait_until(lambda: windows_of_sections(out) == 24000 // 4096)  # a part alone does not count, and nothing comes later
         watch.process.kill()
         watch.process.wait()
     written = rows(out, "windows", "start_sample")

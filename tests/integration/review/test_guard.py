@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import socket
 import ssl
-import subprocess
 import time
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -13,6 +12,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 import trustme
 from support.review_page import AVIZOR, Page, review_page
+from support.warm_starts import warm_run
 
 from avizor_inference.review_answers import AnswerFile
 
@@ -134,7 +134,7 @@ def test_elsewhere_it_takes_a_token_and_tls(results: Path, tmp_path: Path) -> No
         part.write_to_path(certificate, append=True)
     token.write_text("open-sesame-1234\n")
     bare = [str(AVIZOR), "review", str(results), "--host", "0.0.0.0", "--port", "0"]
-    refused = subprocess.run(bare, capture_output=True, text=True, timeout=60, check=False)
+    refused = warm_run(bare, timeout=60)
     assert refused.returncode != 0
     assert "give --token-file and --tls-certificate, or listen on 127.0.0.1" in refused.stderr
     context = ssl.create_default_context()

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import entry_points
 
+import click
 import pytest
+
+from avizor_cli.subcommands import GROUP, SubCommands
+from avizor_cli.summaries import SUMMARIES
 
 WITHOUT = "import sys; sys.modules[{module!r}] = None; from avizor_cli.main import main; sys.argv = sys.argv[1:]; main()"
 LOADED = """
@@ -41,7 +46,63 @@ def test_a_command_is_loaded_alone_and_an_unknown_one_is_none() -> None:
     assert (result.stdout, result.stderr) == ("models None False\n", "")
 
 
+def test_the_list_of_commands_loads_none_of_them_and_says_what_each_says_of_itself() -> None:
+    code = (
+        "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); from avizor_cli.main import main; main()"
+    )
+    listed = python(code, "--help").stdout
+    assert listed.splitlines()[-1] == "False"
+    assert "Not installed" not in listed
+    group = SubCommands("avizor")
+    context = click.Context(group)
+    assert list(SUMMARIES) == group.list_commands(context)
+    for name, summary in SUMMARIES.items():
+        command = group.get_command(context, name)
+        assert command is not None
+        assert command.short_help == summary
+        assert f"  {name}  " in listed
+        assert summary[:20] in listed
+
+
+def test_a_command_whose_extra_is_missing_is_listed_with_it() -> None:
+    listed = python(WITHOUT.format(module="torch"), "avizor", "--help").stdout
+    assert listed.count("Not installed: needs avizor[export].") == sum("_export" in entry for entry in entries())
+
+
+def entries() -> list[str]:
+    return [entry.value for entry in entry_points(group=GROUP)]
+
+
+def test_no_command_is_missing_where_pandas_is_left_out() -> None:
+    code = """
+import sys
+from importlib.metadata import entry_points
+from avizor_inference.no_pandas import leave_out_pandas
+leave_out_pandas()
+for entry in entry_points(group="avizor.commands"):
+    entry.load()
+"""
+    assert python(code).stderr == ""
+
+
 def test_a_command_that_does_not_exist_is_wrong_usage() -> None:
     result = python("from avizor_cli.main import main; import sys; sys.argv = ['avizor', 'made-up']; main()")
     assert result.returncode == 2
     assert "No such command 'made-up'" in result.stderr
+
+
+@pytest.mark.parametrize(("command", "found"), [("models", False), ("batch", False), ("describe", True), ("export", True)])
+def test_pandas_is_found_only_where_code_of_users_may_run(command: str, found: bool) -> None:
+    pytest.importorskip("pandas")
+    code = """
+import atexit, importlib, sys
+from avizor_cli.main import main
+@atexit.register
+def look():
+    try:
+        print("found", importlib.import_module("pandas").__name__)
+    except ModuleNotFoundError as error:
+        print("not found", error.name)
+main()
+"""
+    assert python(code, command, "--help").stdout.splitlines()[-1] == ("found pandas" if found else "not found pandas")

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from avizor_export.architectures.catalogue import build_autoencoder
-from avizor_export.detection.coreset import MOST_BYTES, MOST_ROWS, coreset
+from avizor_export.detection.bank import MOST_BYTES, MOST_ROWS, MOST_ROWS_OF_SOUNDS, bank_of
 from avizor_export.detection.early_stopping import train_until_flat
+from avizor_export.detection.fit import neighbours
 from avizor_export.detection.scores import MeanError, NeighbourDistance, Scores
 from avizor_export.detection.sizes import suggested_spec
 from avizor_export.detection.views import LARGEST_VECTOR, BandStatistics, Pooled, view_of
@@ -20,19 +21,29 @@ def rows(count: int, size: int = 5, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, size, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("nearest", [1, 3])
-def test_the_neighbour_score_is_the_mean_distance_to_the_nearest_rows(nearest: int) -> None:
+def test_the_neighbour_score_is_the_distance_to_the_nearest_row() -> None:
     known, new = rows(40), rows(7, seed=1)
     mean = torch.full((5,), 0.5)
-    part = NeighbourDistance(nn.Identity(), mean, None, known - mean, nearest)
-    distances = np.linalg.norm((new[:, None] - known[None]).numpy(), axis=2)
-    expected = np.sort(distances, axis=1)[:, :nearest].mean(axis=1)
-    np.testing.assert_allclose(part(new, new)[:, 0].numpy(), expected, rtol=1e-4)
+    expected = np.linalg.norm((new[:, None] - known[None]).numpy(), axis=2).min(axis=1)
+    for part in (
+        NeighbourDistance(nn.Identity(), mean, None, known - mean),
+        NeighbourDistance(nn.Identity(), None, None, known),
+    ):
+        np.testing.assert_allclose(part(new, new)[:, 0].numpy(), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("offset", [0, 3e4])
+def test_distances_are_as_exact_far_from_0(offset: float) -> None:
+    known, new = rows(200) + offset, rows(7, seed=1) + offset
+    part = neighbours(known, is_sound=False, seed=0)
+    expected = torch.cdist(new.double(), known.double()).min(dim=1).values
+    torch.testing.assert_close(part(new, new)[:, 0].double(), expected, rtol=5e-3, atol=0)
+    assert (part.mean is None) == (offset == 0)
 
 
 def test_a_row_of_the_bank_has_a_distance_of_exactly_0() -> None:
     known = rows(40) + 30
-    part = NeighbourDistance(nn.Identity(), torch.zeros(5), None, known)
+    part = NeighbourDistance(nn.Identity(), None, None, known)
     assert float(part(known[:7], known).max()) == 0
 
 
@@ -118,11 +129,20 @@ def test_small_maps_are_compared_as_they_are() -> None:
 
 def test_a_bank_is_bounded_and_leaves_no_corner_out() -> None:
     vectors = torch.cat([rows(5000, 2) * 0.01, torch.tensor([[9.0, 9.0], [-9.0, 9.0]])])
-    bank = coreset(vectors, seed=0)
+    bank = bank_of(vectors, seed=0)
     assert len(bank) == MOST_ROWS
-    assert float(torch.cdist(vectors, bank).min(dim=1).values.max()) < 0.01
-    assert coreset(rows(100, 80_000), seed=0).numel() * 4 <= MOST_BYTES
-    assert torch.equal(coreset(rows(10), seed=0), rows(10))
+    assert float(torch.cdist(vectors, bank).min(dim=1).values.max()) < 0.02
+    assert torch.equal(bank, bank_of(vectors, seed=0))
+    assert bank_of(rows(100, 80_000), seed=0).numel() * 4 <= MOST_BYTES
+    assert torch.isfinite(bank_of(torch.ones(MOST_ROWS + 1, 3), seed=0)).all()
+
+
+def test_a_bank_of_few_vectors_is_these_vectors_and_that_of_sounds_may_be_larger() -> None:
+    assert torch.equal(bank_of(rows(10), seed=0), rows(10))
+    sounds = rows(MOST_ROWS + 88, 4 * 6).reshape(-1, 1, 4, 6)
+    assert len(sounds) < MOST_ROWS_OF_SOUNDS
+    assert len(neighbours(sounds, is_sound=True, seed=0).bank) == len(sounds)
+    assert len(neighbours(sounds, is_sound=False, seed=0).bank) == MOST_ROWS
 
 
 @pytest.mark.parametrize(

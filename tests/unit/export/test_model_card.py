@@ -79,7 +79,7 @@ def test_sentences_end_on_the_line_they_began(card: str, models: Path) -> None:
     for text in (card, (models / "normal" / "1" / "card.md").read_text(encoding="utf-8")):
         assert [line for line in text.splitlines() if line != line.rstrip()] == []
         assert "on batches of 1, 2, 3, 8 of zeros, random items." in text
-    assert ": 60 normal recordings from a (30), b (30)." in text
+    assert ": 60 normal items from a (30), b (30)." in text
 
 
 def test_windows_of_a_recording(models: Path) -> None:

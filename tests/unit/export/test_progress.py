@@ -40,6 +40,13 @@ def test_a_terminal_names_the_stage_that_runs_until_the_next_line_replaces_it(mo
     assert re.fullmatch(pattern, terminal.getvalue())
 
 
+def test_short_stages_get_no_line_where_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with show_stages(least_s=60), stage("read the items"):
+        pass
+    assert terminal.getvalue() == "read the items ...\r\x1b[K"
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ExportError("a fault")])
 def test_a_terminal_keeps_the_name_of_the_stage_that_was_interrupted(
     monkeypatch: pytest.MonkeyPatch, error: type[BaseException] | BaseException

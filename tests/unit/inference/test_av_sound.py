@@ -141,7 +141,7 @@ def test_bytes_between_the_frames_of_raw_aac_are_refused_and_tags_are_not() -> N
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(encoded("mp4", "aac", sound(5)))
-    with opened_sound(path) as opened:
+    with path.open("rb") as file, opened_sound(file) as opened:
         blocks = opened.blocks()
         next(blocks)
         path.write_bytes(path.read_bytes() + bytes(100))

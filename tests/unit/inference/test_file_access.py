@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
 from avizor_inference.errors import MediaError
 from avizor_inference.items.audio import AudioFile
 from avizor_inference.items.containers.detect import AUDIO_SUFFIXES
-from avizor_inference.items.file_access import name_of, open_file, path_of, state_at, state_of
-from avizor_inference.items.find_files import LeftOut, find_files
+from avizor_inference.items.file_access import name_of, open_file, path_of, state_at, state_of, text_of
+from avizor_inference.items.find_files import LeftOut, find_files, names_of_files, suffix_in
 from avizor_inference.items.source_rule import SourceRule
 
 
@@ -142,6 +142,32 @@ def test_names_that_differ_stay_different() -> None:
     raw = [b"caf\xe9.wav", b"caf%E9.wav", b"bytes:caf%E9.wav", b"caf\\xe9.wav", "caf\u00e9.wav".encode()]
     assert len({name_of(os.fsdecode(each)) for each in raw}) == len(raw)
     assert name_of(os.fsdecode(raw[0])) == "bytes:caf%E9.wav"
+
+
+@pytest.mark.parametrize(
+    "raw", [b"/a/b.wav", b"a", b"caf\xe9.wav", b"bytes:caf%E9.wav", b"s3://bucket/a b.wav", b"https://host:80/a"]
+)
+def test_a_name_leads_to_the_text_of_its_path(raw: bytes) -> None:
+    path = Path(os.fsdecode(raw))
+    assert text_of(name_of(str(path))) == str(path) == str(path_of(name_of(str(path))))
+
+
+@pytest.mark.parametrize(
+    "name", ["a.wav", "a.WAV", ".wav", "..wav", "a.", "a", "a.b/c", "a.tar.gz", "x.tar#b/1.png", "a.csv#12", "a b.c d"]
+)
+def test_the_suffix_in_a_text_is_that_which_pathlib_finds(name: str) -> None:
+    assert suffix_in(name) == suffix_in(f"folder.x/{name}") == PurePath(name).suffix.lower()
+
+
+def test_files_have_the_names_that_pathlib_gives_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "a" / "b" / "1.wav", tmp_path / "2.wav")
+    monkeypatch.chdir(tmp_path)
+    for folder, before in ((tmp_path, f"{tmp_path}/"), (Path(), ""), (Path("a/../a"), "a/../a/")):
+        files = list(names_of_files(folder, AUDIO_SUFFIXES))
+        assert files
+        for path, relative in files:
+            assert (path, relative) == (before + relative, str(Path(path).relative_to(folder)))
+            assert str(Path(path)) == path
 
 
 def test_sources_are_valid_text_too() -> None:

@@ -107,7 +107,7 @@ def test_the_file_of_an_item_gives_the_same_rows(
     if form.is_pack:
         contents: tuple[type[Content], ...] = (*spec.contents(), TensorBytes)
         kinds = [kind for kind in contents if not issubclass(kind, FileContent)]
-        entry = Entry("item#0", path, "", *state_at(path), Part("0", 0))
+        entry = Entry("item#0", str(path), "", *state_at(path), Part("0", 0))
         ((item, again),) = open_packs(kinds, row_columns=spec.column_names())[suffix].open(entry)
         assert item.uri == "item#0"
     else:

@@ -57,7 +57,7 @@ def test_a_broken_model_keeps_its_row_and_the_others_stay_aligned(models: Path, 
     starts = {name: header.index(name) for name in header.split()}
     assert list(starts) == ["name", "task", "input", "versions", "precision", "size", "sha256", "parity", "calibration"]
     assert rows["digits"][starts["task"] :].split() == ["UNUSABLE", *"-" * 7]
-    assert rows["normal"][starts["calibration"] :] == "60 recordings, 3 days old, onnxruntime-cpu/fp32"
+    assert rows["normal"][starts["calibration"] :] == "60 normal items, 3 days old, onnxruntime-cpu/fp32"
     assert rows["normal"][starts["task"] :].startswith("reconstruct  waveform float32[N,4096]")
     assert rows["kinds"][starts["calibration"] :] == "none"
     assert lines[5].startswith("digits: ")

@@ -24,3 +24,13 @@ def test_with_a_pattern_the_source_is_its_first_group() -> None:
 def test_a_pattern_that_cannot_tell_a_source_is_refused(pattern: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         SourceRule(pattern)
+
+
+@pytest.mark.parametrize("path", ["fan-1/normal/1.wav", "1.wav", "/1.wav", "/data/1.wav"])
+@pytest.mark.parametrize("pattern", ["", "([a-z]+)/"])
+def test_a_text_has_the_source_of_its_path(path: str, pattern: str) -> None:
+    assert SourceRule(pattern).source_of(path) == SourceRule(pattern).source_of(PurePath(path))
+
+
+def test_a_file_in_the_root_folder_has_the_root_as_its_source() -> None:
+    assert SourceRule().source_of("/1.wav") == "/"

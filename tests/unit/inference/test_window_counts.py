@@ -20,7 +20,7 @@ def test_a_length_tells_how_many_windows_are_cut(samples: int, window: int, hop:
     format = WindowFormat(None, window, min(hop, window))
     windower = Windower(format, 1)
     cut = [*windower.push(np.zeros((samples, 1), np.float32)), *windower.finish()]
-    assert format.count(samples) == len(cut)
+    assert format.windows_in(samples) == len(cut)
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000])

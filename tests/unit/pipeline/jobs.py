@@ -21,7 +21,7 @@ def settings(*roots: Path, **changes: Any) -> JobSettings:
 
 
 def entry(name: str, source: str = "a", size: int = 1000, modified_ns: int = 1) -> Entry:
-    return Entry(name, Path(name), source, size, modified_ns)
+    return Entry(name, name, source, size, modified_ns)
 
 
 def write_shard(out: Path, shard: str, windows: int = 3) -> Commit:

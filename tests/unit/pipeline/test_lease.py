@@ -15,8 +15,10 @@ from support.object_stores import S3
 from unit.pipeline.jobs import holder
 
 from avizor_inference.errors import JobError
+from avizor_pipeline.sinks import file_lock
 from avizor_pipeline.sinks.lock import hold_as_worker, job_lock
 from avizor_pipeline.sinks.object_path import ObjectPath
+from avizor_pipeline.sinks.output_files import publish, temporary_for
 
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 
@@ -89,6 +91,60 @@ def test_a_job_that_ends_removes_its_object_and_what_it_has_not_sent(out: Object
         still_held()
     assert out.names() == []
     assert not unsent.exists()
+
+
+def test_nothing_is_left_on_this_machine_by_a_job_that_has_ended_well(out: ObjectPath) -> None:
+    with job_lock(out):
+        folder = out.working_folder()
+        publish(written(temporary_for(out / "part.parquet")), out / "part.parquet")
+        assert folder.is_dir()
+    assert not folder.exists()
+    publish(written(temporary_for(out / "derived.parquet")), out / "derived.parquet")  # as a job does at its very end
+    assert not folder.exists()
+    with job_lock(out, make=False):  # as a dry run does
+        pass
+    assert not folder.exists()
+    with pytest.raises(ValueError, match="stopped"), job_lock(out):
+        raise ValueError("stopped")
+    assert [path.name for path in folder.iterdir()] == ["job.lock"]
+
+
+def test_a_lock_file_that_is_removed_before_it_is_locked_is_made(out: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another job may end between the two."""
+    folder, acquire, times = out.working_folder(), file_lock._acquire, list[int]()
+
+    def removed_before(descriptor: int, what: object) -> None:
+        if not times:
+            (folder / "job.lock").unlink()
+            folder.rmdir()
+        times.append(descriptor)
+        acquire(descriptor, what)
+
+    monkeypatch.setattr(file_lock, "_acquire", removed_before)
+    with job_lock(out):
+        assert (folder / "job.lock").exists()
+        hold_as_worker(out)
+    assert len(times) == 2
+
+
+def test_a_lock_file_that_cannot_be_made_again_is_told_as_such(out: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that was removed is closed once: its number may be that of another file by then."""
+    opened = iter([file_lock._open])
+
+    def refused(path: Path, *, make: bool, place: bool) -> int:
+        for open_it in opened:
+            return open_it(path, make=make, place=place)
+        raise JobError("no space left")
+
+    monkeypatch.setattr(file_lock, "_open", refused)
+    monkeypatch.setattr(file_lock, "_is_at", lambda *_: False)
+    with pytest.raises(JobError, match="no space left"), job_lock(out):
+        pass
+
+
+def written(path: Path) -> Path:
+    path.write_bytes(b"x")
+    return path
 
 
 def test_an_object_that_is_not_of_a_job_is_waited_for_as_a_dead_one(out: ObjectPath) -> None:

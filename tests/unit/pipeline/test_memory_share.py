@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,7 +42,7 @@ def test_fewer_rows_in_a_batch_come_before_fewer_workers(there: int, expected: t
 
 def test_what_a_worker_fetches_from_a_store_and_sends_there_is_counted(tmp_path: Path) -> None:
     here = Plan(1, {}, largest=[entry("a.wav")])
-    there = Plan(1, {}, largest=[replace(entry("a.wav"), path=Path("s3://bucket/a.wav"))])
+    there = Plan(1, {}, largest=[entry("a.wav")._replace(file="s3:/bucket/a.wav")])
     place = ObjectPath.parse("s3://bucket/run")
     assert [_for_stores(out, plan) // MIB for out in (tmp_path, place) for plan in (here, there)] == [0, 64, 24, 88]
 

@@ -106,7 +106,7 @@ def test_reconstructions_need_a_folder_that_is_shared(order: NodeOrder, tmp_path
 def test_a_shard_of_any_size_goes_within_small_arguments(order: NodeOrder) -> None:
     shard = whole(order.settings)
     entry = shard.entries[0]
-    many = replace(shard, entries=tuple(replace(entry, uri=f"{number}.wav") for number in range(5000)))
+    many = replace(shard, entries=tuple(entry._replace(uri=f"{number}.wav") for number in range(5000)))
     arguments = to_arguments(many)
     assert len(arguments) > 1
     assert max(map(len, arguments)) <= 64 * 1024

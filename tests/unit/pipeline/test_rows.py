@@ -32,7 +32,7 @@ JUDGE = Judge(calibration({"a": tuple((float(score),) for score in range(1, 20))
 
 def test_a_window_has_its_place_in_samples_and_in_seconds(models: Path) -> None:
     (model,) = open_models(JobRequest(("data",), ("kinds",), models).to_settings())
-    columns = window_columns(model, entry("a/1.wav"), [Span(1, 4000, 4096), Span(0, 8000, 4096)])
+    columns = window_columns(model, [entry("a/1.wav")] * 2, [Span(1, 4000, 4096), Span(0, 8000, 4096)])
     assert columns == {
         "uri": ["a/1.wav"] * 2, "source": ["a"] * 2, "channel": [1, 0], "start_sample": [4000, 8000],
         "end_sample": [8096, 12096], "start_s": [0.5, 1.0], "end_s": [1.012, 1.512], "model": ["kinds"] * 2,

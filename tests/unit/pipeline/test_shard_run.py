@@ -158,3 +158,21 @@ def test_an_item_on_which_the_model_does_not_run_is_a_dead_letter(lookup: Path, 
     (letter,) = rows(context, shard, "dead_letters")
     assert (letter["file"], letter["stage"], letter["error_class"]) == ("1.npy#0", "run", "EngineError")
     assert letter["message"].startswith("1.npy#0: ONNX Runtime failed at model 'lookup'")
+
+
+def test_rows_of_windows_that_share_a_batch_are_those_of_each_alone(models: Path, tmp_path: Path) -> None:
+    """Files of one source, of another, and short ones are next to each other in a batch."""
+    for number, (source, seconds) in enumerate([("a", 1.5), ("a", 0.6), ("a", 0.1), ("a", 0.1), ("b", 0.6), ("c", 1.2)]):
+        write_wav(tmp_path / "data" / source / f"{number}.wav", tone(seconds, seed=number))
+    found = []
+    for size in (1, 16):
+        (out := tmp_path / str(size)).mkdir()
+        settings = JobRequest((str(tmp_path / "data"),), ("normal",), models, alpha=0.05, batch_size=size).to_settings()
+        context = open_context(settings, out)
+        shard = Shard("s", tuple(context.source.list()))
+        ShardRun(context, shard).run()
+        found.append([rows(context, shard, table) for table in ("windows", "recordings")])
+    for alone, together in zip(*found, strict=True):
+        assert len({(row["source"], row["judged_by"]) for row in alone}) >= 3
+        for one, other in zip(alone, together, strict=True):
+            assert other == {name: pytest.approx(value, rel=1e-5) if name == "score" else value for name, value in one.items()}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from avizor_pipeline.job_outcome import Outcome
@@ -54,9 +57,20 @@ def test_the_summary_says_what_was_found_by_model_and_source(opened: Sequence[Jo
         "  source  recordings  flagged   share  not judged",
         "  c                1        1  100.0%           0",
         "  a                3        1   33.3%           0",
-        "  Note: c never calibrated: judged by all other sources together, without the promise",
+        "  Note: c never calibrated: judged by all other sources together, without the promise; the calibration has a, b",
         "results in results: windows/, recordings/, summary.json",
     ]
+
+
+def test_a_cross_fitted_calibration_promises_its_bound(opened: Sequence[JobModel], outcome: Outcome) -> None:
+    crossed = [
+        replace(each, calibration=each.calibration.model_copy(update={"folds": 5})) if each.calibration else each
+        for each in opened
+    ]
+    lines = list(summary_lines(outcome, crossed, 0.05, OUT, seconds=2.0))
+    assert "normal: recordings flagged at alpha 5.00%" in lines
+    (note,) = (line for line in lines if "cross-fitted" in line)
+    assert "at alpha 0.05, at most 16.7% of normal items are flagged on average" in note
 
 
 def test_the_summary_counts_what_was_not_read_not_judged_or_clipped(opened: Sequence[JobModel]) -> None:
@@ -72,6 +86,40 @@ def test_the_summary_counts_what_was_not_read_not_judged_or_clipped(opened: Sequ
     assert "with several channels" not in text
     assert "2 files could not be read: see results/dead_letters/*.parquet" in text
     assert text.endswith("results in results: windows/, recordings/, dead_letters/, summary.json")
+
+
+def test_items_have_the_name_of_their_kind(models: Path) -> None:
+    opened = [
+        *open_models(JobRequest(("data",), ("normal", "digits"), models).to_settings()),
+        *open_models(JobRequest(("data",), ("transfers",), models).to_settings()),
+    ]
+    assert [model.items for model in opened] == ["recordings", "images", "rows"]
+    outcome = Outcome(files=1, windows=1, noun="rows", sources={"transfers": {"z": SourceCount(recordings=1)}})
+    lines = list(summary_lines(outcome, opened[2:], 0.05, OUT, seconds=2.0))
+    assert lines[:3] == [
+        "1 row in 2.0 s (0.5 items/s)",
+        "transfers: rows flagged at a promised false-alarm rate of 5.00%",
+        "  source  rows  flagged  share  not judged",
+    ]
+
+
+def test_reasons_of_dead_letters_are_shown_and_the_rest_is_counted(opened: Sequence[JobModel], tmp_path: Path) -> None:
+    (tmp_path / "dead_letters").mkdir()
+    for number in range(5):
+        table = pa.table({"message": [f"file-{number}.wav: not an audio file\x1b"]})
+        pq.write_table(table, tmp_path / "dead_letters" / f"{number}.parquet")
+    lines = list(summary_lines(Outcome(files=5, dead_letters=5), opened[:1], 0.05, tmp_path, seconds=1.0))
+    at = lines.index(next(line for line in lines if line.startswith("5 files could not be read: see")))
+    assert lines[at + 1 : -1] == [
+        *(f"  file-{number}.wav: not an audio file\\x1b" for number in range(3)),
+        "  and 2 more",
+    ]
+
+
+def test_one_thing_is_in_the_singular(opened: Sequence[JobModel]) -> None:
+    text = "\n".join(summary_lines(Outcome(files=1, windows=1, dead_letters=1), opened[:1], 0.05, OUT, seconds=2.0))
+    assert text.startswith("1 file, 1 window row in 2.0 s")
+    assert "1 file could not be read: see results/dead_letters/*.parquet; correct it, then" in text
 
 
 def test_the_summary_counts_what_is_not_as_the_models_take_it(opened: Sequence[JobModel], outcome: Outcome) -> None:

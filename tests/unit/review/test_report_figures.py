@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from support.result_tables import write_results
 
+from avizor_inference.intervals import wilson
 from avizor_inference.review_answers import Answer, AnswerFile
 from avizor_review.job_file import JobFile
 from avizor_review.media.job_models import JobModels
 from avizor_review.report.figures import figures_of
-from avizor_review.report.intervals import wilson
 from avizor_review.report.neighbours import nearest_normal
 from avizor_review.report.page import MOST_BYTES, shown
 from avizor_review.report.steps import round_alphas, steps_of

@@ -46,7 +46,7 @@ def open_gateway(
 ) -> Iterator[Gateway]:
     """Yield the parts of a gateway. Its alpha is 0.05, which 30 recordings of a source support. engine: closed at the end."""
     metrics = metrics or Metrics()
-    settings = Settings(models, **({"alpha": 0.05} | changes))
+    settings = Settings(models, **({"alpha": 0.05, "decoders": 1} | changes))
     with (
         engine or EmbeddedEngine(models) as engine,
         open_threads(waiting=2) as threads,

@@ -55,11 +55,65 @@ def test_an_alpha_that_a_calibration_cannot_support_is_refused_at_the_start(
         AnomalyMetrics(Metrics(), BoundedSources(), 0.001).start(calibrations)
 
 
+def test_a_gateway_that_does_not_start_says_how_to_start_it(calibrations: dict[str, tuple[Calibration, ...]]) -> None:
+    """With one model that supports alpha, and two that do not: one of 16 items, and one of 10."""
+    (large,) = calibrations["normal"]
+    small = {
+        name: large.model_copy(update={"model": name, "sources": {"a": large.sources["a"][:count]}})
+        for name, count in (("machines", 16), ("fans", 10))
+    }
+    with pytest.raises(CalibrationError) as caught:
+        AnomalyMetrics(Metrics(), BoundedSources(), 0.05).start(calibrations | {name: (each,) for name, each in small.items()})
+    said = str(caught.value)
+    assert "needs at least 19 normal items and the calibration of 'machines' has 16" in said
+    assert "needs at least 19 normal items and the calibration of 'fans' has 10" in said
+    assert "start with --alpha 0.091 or more, which all models here support" in said
+    assert "`avizor models rollback machines`" in said
+    assert "`avizor models rollback fans`" in said
+    assert "move their folders ('machines', 'fans') out of the repository" in said
+    AnomalyMetrics(Metrics(), BoundedSources(), 0.091).start(calibrations | {name: (each,) for name, each in small.items()})
+
+
+def test_no_alpha_is_named_where_none_would_do(calibrations: dict[str, tuple[Calibration, ...]]) -> None:
+    crossed = tuple(each.model_copy(update={"folds": 5}) for each in calibrations["normal"])
+    with pytest.raises(CalibrationError, match="ask without a confidence") as caught:
+        AnomalyMetrics(Metrics(), BoundedSources(), 0.05, confidence=0.95).start({"normal": crossed})
+    assert "start without a confidence" in str(caught.value)
+    assert "start with --alpha" not in str(caught.value)
+    assert "move its folder ('normal') out of the repository" in str(caught.value)
+
+
 def test_sources_with_too_few_recordings_are_warned_of(
     calibrations: dict[str, tuple[Calibration, ...]], caplog: pytest.LogCaptureFixture
 ) -> None:
     AnomalyMetrics(Metrics(), BoundedSources(), 0.02).start(calibrations)
-    assert "too few calibration recordings for alpha 0.02, which needs 49: a (30), b (30)" in caplog.text
+    assert "too few calibration recordings for alpha 0.02, which needs 49: a (30), b (30); of n, " in caplog.text
+    assert caplog.text.rstrip().endswith("; each source by itself keeps alpha from 0.033 on")
+
+
+def test_a_calibration_of_this_engine_that_is_too_small_is_warned_of_once(
+    calibrations: dict[str, tuple[Calibration, ...]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One for another engine is large enough, so that the gateway starts."""
+    (large,) = calibrations["normal"]
+    small = large.model_copy(update={"id": "a" * 12, "sources": {source: items[:5] for source, items in large.sources.items()}})
+    watching = AnomalyMetrics(Metrics(), BoundedSources(), 0.05)
+    watching.start({"normal": (large, small)})
+    for _ in range(2):
+        watching.watch("normal", (large, small), in_use=large)
+    assert "nothing could be flagged" not in caplog.text
+    for _ in range(2):
+        watching.watch("normal", (large, small), in_use=small)
+    assert caplog.text.count("nothing could be flagged at the gateway's own alpha") == 1
+    assert "needs at least 19 normal items and the calibration of 'normal' has 10; use alpha 0.091 or more" in caplog.text
+
+
+def test_the_weaker_promise_of_a_cross_fitted_calibration_is_warned_of(
+    calibrations: dict[str, tuple[Calibration, ...]], caplog: pytest.LogCaptureFixture
+) -> None:
+    crossed = tuple(each.model_copy(update={"folds": 5}) for each in calibrations["normal"])
+    AnomalyMetrics(Metrics(), BoundedSources(), 0.05).start({"normal": crossed})
+    assert "cross-fitted in 5 folds: at alpha 0.05, at most 16.7% of normal items are flagged" in caplog.text
 
 
 def test_verdicts_are_counted_at_the_gateways_own_alpha(calibrations: dict[str, tuple[Calibration, ...]]) -> None:

@@ -50,7 +50,7 @@ def run(
     name: str = "normal",
 ) -> list[ItemResult | BadItem]:
     model = Catalogue(ModelRepository(models), engine).open(name)
-    settings, metrics = Settings(models, max_windows=20), metrics or Metrics()
+    settings, metrics = Settings(models, max_windows=20, decoders=1), metrics or Metrics()
     with open_threads(waiting=2) as threads, open_media_decoders(settings, metrics) as decoders:
         inference = Inference(engine, threads, metrics, decoders, DecodedMemory(settings.max_decoded_mib))
         return asyncio.run(inference.run(model, items, outputs, lambda: timeout_s))

@@ -39,7 +39,9 @@ class PlainWav(NamedTuple):
         while left and (data := file.read(min(frames, left) * frame_bytes)):
             whole = len(data) // frame_bytes
             levels = np.frombuffer(data, "<i2", whole * self.channels).reshape(whole, self.channels)
-            yield np.multiply(levels, _UNIT, dtype=np.float32)
+            samples = levels.astype(np.float32)
+            samples *= _UNIT
+            yield samples
             left -= whole
 
 

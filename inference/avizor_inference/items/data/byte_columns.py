@@ -82,7 +82,7 @@ class _Cursor:
 
     def is_of(self, entry: Entry) -> bool:
         """Return whether it reads the file of this entry."""
-        return (self._entry.path, self._entry.modified_ns) == (entry.path, entry.modified_ns)
+        return (self._entry.file, self._entry.modified_ns) == (entry.file, entry.modified_ns)
 
     def value(self, number: int) -> bytes | None:
         """Return the value of a row. Raises MediaError."""

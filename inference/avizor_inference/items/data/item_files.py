@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -16,11 +17,11 @@ from avizor_inference.items.data.folder_notes import Notes
 from avizor_inference.items.data.open_packs import open_packs
 from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.dataset import Columns, Entry, first_items, is_listing, list_dataset
-from avizor_inference.items.decode import content_of_file, decode_item
+from avizor_inference.items.decode import decode_item
 from avizor_inference.items.file_access import exists, name_of
 from avizor_inference.items.find_files import LeftOut, suffix_of
 from avizor_inference.items.input_spec import KINDS, InputSpec, TableInput
-from avizor_inference.items.kinds.base import Content, TensorBytes
+from avizor_inference.items.kinds.base import Content, ItemInput, TensorBytes
 from avizor_inference.items.object_files import check_store
 from avizor_inference.items.path_lists import TABLE_SUFFIXES, is_pattern
 from avizor_inference.items.source_rule import DEFAULT_SOURCE, SourceRule
@@ -55,11 +56,11 @@ def read_recordings(
             yield NormalRecording(DEFAULT_SOURCE, np.array(item[None]))
     elif isinstance(spec, TableInput) and _is_rows(path, spec, columns):
         yield from islice(_rows(path, spec, columns.source), first)
-    elif (files := _Files(spec, columns, channels)).holds(path):
+    elif (files := ItemFiles(spec, columns, channels)).holds(path):
         own = notes or Notes()
         for entry in first_items(files.list(path, rule, own.left_out), first):
             own.sources[entry.source] += entry.items
-            yield from files.recordings(entry, own)
+            yield from files.recordings(entry, spec, own)
         if notes is None:
             own.warn(path, rule.pattern)
     else:
@@ -86,13 +87,13 @@ def sample_items(
     if path.suffix == ".npy":
         items = _items(path, spec)[:first]
         parts = [np.array(items[evenly_spaced(len(items), limit)])] if len(items) else []
-    elif not _is_rows(path, spec, columns) and (files := _Files(spec, columns, channels)).holds(path):
+    elif not _is_rows(path, spec, columns) and (files := ItemFiles(spec, columns, channels)).holds(path):
         notes = Notes()
         entries = list(first_items(files.list(path, SourceRule(), notes.left_out), first))
         from_each = -(-limit // max(1, len(entries)))
         parts = []
         for place in evenly_spaced(len(entries), limit):
-            windows = np.concatenate([recording.windows for recording in files.recordings(entries[place], notes)])
+            windows = np.concatenate([recording.windows for recording in files.recordings(entries[place], spec, notes)])
             parts.append(windows[evenly_spaced(len(windows), from_each)])
         notes.warn(path)
     else:
@@ -149,20 +150,31 @@ def _rows(path: Path, spec: TableInput, source_column: str) -> Iterator[NormalRe
         yield NormalRecording(source or DEFAULT_SOURCE, row[None])
 
 
-class _Files:
-    """Lists and opens the files that are items of a model, and those that hold many of them."""
+class ItemFiles:
+    """Lists and opens the files that are items of a model, and those that hold many of them.
 
-    def __init__(self, spec: InputSpec, columns: Columns, channels: ChannelMode) -> None:
-        self._spec, self._columns, self._channels = spec, columns, channels
-        self._file = spec.file_content()
+    kind: the input of the model; its class will do to list and open, before more is known. row_columns: those of a table that
+    are read; the model's where they are left out.
+    """
+
+    def __init__(
+        self,
+        kind: InputSpec | type[ItemInput],
+        columns: Columns,
+        channels: ChannelMode = "each",
+        row_columns: Sequence[str] | None = None,
+    ) -> None:
+        self._columns, self._channels = columns, channels
+        self._file = kind.file_content()
+        wanted = getattr(kind, "columns", ()) if row_columns is None else row_columns
         try:
-            self._packs = open_packs([spec.content or TensorBytes], columns, getattr(spec, "columns", ()))
+            self._packs = open_packs([kind.content or TensorBytes], columns, wanted)
             if columns.path:
                 import pyarrow  # noqa: F401 - the table is read later
         except ModuleNotFoundError as error:
             raise _not_installed(error) from error
         in_folders = {suffix for suffix, pack in self._packs.items() if pack.in_folders}
-        self._suffixes = spec.suffixes | in_folders
+        self._suffixes = (self._file.suffixes if self._file else frozenset()) | in_folders
 
     def holds(self, path: Path) -> bool:
         """Return whether a path stands for many items that can be listed."""
@@ -174,20 +186,39 @@ class _Files:
         left_out.remedies = dict(self._file.more_suffixes) if self._file else {}
         return list_dataset([path], self._suffixes, rule, left_out, self._columns, self._packs)
 
-    def recordings(self, entry: Entry, notes: Notes) -> Iterator[NormalRecording]:
-        """Yield the items of an entry: of a recording the windows of all its channels, or of those that are taken."""
-        try:
-            for each, content in self._opened(entry):
-                item = decode_item(content.taking(self._channels), self._spec)
-                notes.level(each.uri, item.level)
-                notes.surprise(each.uri, item.note)
-                yield NormalRecording(each.source, item.rows, is_short=item.is_short)
-        except (InvalidInput, MediaError, OSError) as error:
-            check_store()
-            raise DatasetError(f"{entry.uri}: {error}; fix or remove the file") from error
+    def is_of_many(self, entry: Entry) -> bool:
+        """Return whether the file of an entry holds many items."""
+        return suffix_of(entry.file) in self._packs
 
-    def _opened(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:
-        if pack := self._packs.get(suffix_of(entry.path)):
-            yield from pack.open(entry)
-        else:
-            yield entry, content_of_file(entry.path, self._spec)
+    def recordings(self, entry: Entry, spec: InputSpec, notes: Notes) -> Iterator[NormalRecording]:
+        """Yield the items of an entry: of a recording the windows of all its channels, or of those that are taken."""
+        for each, content in self.contents(entry):
+            yield self.recording(each, content, spec, notes)
+
+    def recording(self, entry: Entry, content: Content, spec: InputSpec, notes: Notes) -> NormalRecording:
+        """Return an item as the model sees it. entry, content: as `contents` yields them. Raises DatasetError."""
+        with _blamed_on(entry):
+            item = decode_item(content, spec)
+        notes.level(entry.uri, item.level)
+        notes.surprise(entry.uri, item.note)
+        return NormalRecording(entry.source, item.rows, is_short=item.is_short)
+
+    def contents(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:
+        """Yield each item of an entry, with its content. Raises DatasetError."""
+        with _blamed_on(entry):
+            if pack := self._packs.get(suffix_of(entry.file)):
+                for each, content in pack.open(entry):
+                    yield each, content.taking(self._channels)
+            elif self._file:
+                yield entry, self._file(entry.path).taking(self._channels)
+            else:
+                raise InvalidInput("a file is not one item of the model")
+
+
+@contextmanager
+def _blamed_on(entry: Entry) -> Iterator[None]:
+    try:
+        yield
+    except (InvalidInput, MediaError, OSError) as error:
+        check_store()
+        raise DatasetError(f"{entry.uri}: {error}; fix or remove the file") from error

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from avizor_inference.errors import ColumnMissing, MediaError
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.file_access import open_file, state_of
-from avizor_inference.items.find_files import LeftOut
+from avizor_inference.items.find_files import LeftOut, suffix_in
 from avizor_inference.items.kinds.base import Content, FileContent
 from avizor_inference.items.object_files import check_store
 from avizor_inference.items.source_rule import SourceRule
@@ -57,7 +57,7 @@ class PackOfItems(ABC):
 
 def contents_by_suffix(entry: Entry, files: Sequence[type[FileContent]]) -> Sequence[type[FileContent]]:
     """Return what a file, or one in a tar, is taken for by its suffix; all of `files` for any other suffix."""
-    suffix = PurePath(entry.uri).suffix.lower()
+    suffix = suffix_in(entry.uri)
     return [each for each in files if suffix in each.suffixes] or files
 
 

@@ -16,6 +16,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from avizor_inference.error_text import one_line
 from avizor_inference.errors import DatasetError, MediaError
 from avizor_inference.items.column_names import no_columns, no_such_column
 from avizor_inference.items.data.table_numbers import MISSING, numbers_of
@@ -103,7 +104,7 @@ def read_table(path: Path, spec: TableInput, texts: Iterable[str] = ()) -> Table
         check_store()
         if isinstance(error, UnicodeDecodeError) or "invalid UTF8" in str(error):
             raise DatasetError(f"{path} is not in UTF-8; save it as UTF-8") from error
-        raise DatasetError(f"{path} cannot be read as {path.suffix[1:].lower()}: {error}") from error
+        raise DatasetError(f"{path} cannot be read as {path.suffix[1:].lower()}: {one_line(error)}") from error
 
 
 def _opened(path: Path) -> AbstractContextManager[Path | BinaryIO]:

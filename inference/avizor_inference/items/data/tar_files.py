@@ -84,7 +84,7 @@ class TarPack(PackOfItems):
         """Return the open tar; it stays open, because a compressed one can only be read on from where it is."""
         if self._opened:
             before, file = self._opened
-            if (before.path, before.modified_ns) == (entry.path, entry.modified_ns):
+            if (before.file, before.modified_ns) == (entry.file, entry.modified_ns):
                 return file
             file.close()
         self._opened = entry, _open(entry)
@@ -104,7 +104,7 @@ def _is_read_in_place(file: BinaryIO, member: tarfile.TarInfo) -> bool:
 
 def _open(entry: Entry) -> BinaryIO:
     file = open_listed(entry)
-    return file if suffix_of(entry.path) == ".tar" else cast(BinaryIO, _Gzip(file))
+    return file if suffix_of(entry.file) == ".tar" else cast(BinaryIO, _Gzip(file))
 
 
 class _Gzip(gzip.GzipFile):

@@ -36,6 +36,7 @@ class SoundFile(FileContent):
 
     name: ClassVar[str] = "audio"
     noun: ClassVar[str] = "audio"
+    several: ClassVar[str] = "recordings"
     plural: ClassVar[str] = "sound"
     suffixes: ClassVar[frozenset[str]] = AUDIO_SUFFIXES | AV_SUFFIXES if has_av() else AUDIO_SUFFIXES
     more_suffixes: ClassVar[Mapping[str, str]] = {} if has_av() else dict.fromkeys(AV_SUFFIXES, INSTALL)
@@ -63,7 +64,7 @@ class SoundFile(FileContent):
 
     def taking(self, channels: ChannelMode) -> SoundFile:
         """See Content."""
-        return replace(self, channel_mode=channels)
+        return self if channels == self.channel_mode else replace(self, channel_mode=channels)
 
 
 # Bytes of PCM up to which resampling and cutting is light work.
@@ -103,7 +104,7 @@ class PcmSound(Content):
 
     def taking(self, channels: ChannelMode) -> PcmSound:
         """See Content."""
-        return replace(self, channel_mode=channels)
+        return self if channels == self.channel_mode else replace(self, channel_mode=channels)
 
     def file_form(self, spec: ItemInput) -> FileForm:
         """See Content. The samples are those of a WAV file, bit by bit."""

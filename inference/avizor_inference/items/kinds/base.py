@@ -62,11 +62,13 @@ class FileForm(NamedTuple):
 class Content(ABC):
     """Holds one item as it comes.
 
-    name: the field of avizor.v1.Item that holds it. noun: the same for messages, with its article.
+    name: the field of avizor.v1.Item that holds it. noun: the same for messages, with its article. several: what a number of
+    them are called, with an s.
     """
 
     name: ClassVar[str]
     noun: ClassVar[str]
+    several: ClassVar[str] = "items"
 
     @property
     def is_media(self) -> bool:

@@ -71,6 +71,7 @@ class ImageFile(FileContent, OneRow):
 
     name: ClassVar[str] = "image"
     noun: ClassVar[str] = "an image"
+    several: ClassVar[str] = "images"
     plural: ClassVar[str] = "images"
     suffixes: ClassVar[frozenset[str]] = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"])
 

@@ -33,6 +33,7 @@ class SignalFile(FileContent):
 
     name: ClassVar[str] = "signal"
     noun: ClassVar[str] = "a signal"
+    several: ClassVar[str] = "signals"
     plural: ClassVar[str] = "signals"
     suffixes: ClassVar[frozenset[str]] = frozenset([".npy", ".npz", ".mat", ".csv", ".tsv", ".wav", ".wave", ".rf64", ".w64"])
 

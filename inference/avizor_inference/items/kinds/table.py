@@ -111,6 +111,7 @@ class TableRow(OneRow):
 
     name: ClassVar[str] = "row"
     noun: ClassVar[str] = "a row"
+    several: ClassVar[str] = "rows"
 
     def row(self, spec: ItemInput) -> Items:
         """See OneRow."""

@@ -9,6 +9,7 @@ from zipfile import ZipFile
 
 import numpy as np
 
+from avizor_inference.error_text import one_line
 from avizor_inference.errors import MediaError
 from avizor_inference.items.signals.layout import MOST_UNPACKED, Block, Layout
 from avizor_inference.items.signals.named_arrays import blocks_of_named
@@ -27,7 +28,7 @@ def read_npz(file: BinaryIO, layout: Layout) -> Iterator[Block]:
     except MediaError:
         raise
     except Exception as error:  # a damaged archive can raise nearly anything
-        raise MediaError(f"the .npz file cannot be unpacked ({type(error).__name__}: {error})") from error
+        raise MediaError(f"the .npz file cannot be unpacked ({type(error).__name__}: {one_line(error)})") from error
 
 
 def _shapes(archive: ZipFile, layout: Layout) -> dict[str, tuple[int, ...]]:

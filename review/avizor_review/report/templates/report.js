@@ -18,7 +18,7 @@
   };
   const upTo = (alphas, at) => alphas.filter((each) => each <= at).length;
 
-  // Wilson's 95 % interval, as intervals.py has it.
+  // Wilson's 95 % interval, as avizor_inference/intervals.py has it.
   const wilson = (count, of) => {
     if (!of) return [0, 1];
     const z = 1.959963984540054, share = count / of, weight = (z * z) / of;

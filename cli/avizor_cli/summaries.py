@@ -1,0 +1,42 @@
+"""Say in a line what each command does, without loading it: a list of the commands does not wait for torch."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+SUMMARIES = {
+    "batch": "Run models over a dataset, into Parquet tables.",
+    "calibrate": "Make a new calibration for the engine that serves a model.",
+    "call": "Ask a gateway about files, or let it listen to sound.",
+    "describe": "Print a network layer by layer.",
+    "explain": "Look inside a model: filters, where it looks, its latent space.",
+    "export": "Export a trained network to a Triton model repository.",
+    "fit": "Go from a folder of normal items to a calibrated model.",
+    "health": "Ask a gateway whether it serves.",
+    "models": "List the models of a repository, or check them.",
+    "neighbours": "Find the items most similar to one.",
+    "project": "Draw the embeddings of a batch job as a map.",
+    "report": "One HTML page of what a job found.",
+    "retry": "Do the files again that a batch job could not read.",
+    "review": "See, hear and answer what a job flagged, in a browser.",
+    "serve": "Serve a model repository over gRPC.",
+    "tune": "Measure a model here and write its best settings.",
+    "verify": "Prove that a batch job's tables are complete.",
+    "watch": "Run models over files, or sound, as they come.",
+}
+
+# For each extra a library that it brings and others do not: without it no command of the extra works.
+_NEEDED = {"client": "grpc", "export": "torch", "pipeline": "rich", "review": "duckdb", "service": "uvloop"}
+
+
+def summary_of(name: str, extra: str) -> str | None:
+    """Return what a command does, or which extra it lacks; None if it is not known here, as commands of other packages."""
+    needed = _NEEDED.get(extra)
+    if needed and find_spec(needed) is None:
+        return not_installed(extra)
+    return SUMMARIES.get(name)
+
+
+def not_installed(extra: str) -> str:
+    """Return the summary of a command whose extra is not installed."""
+    return f"Not installed: needs avizor[{extra}]."

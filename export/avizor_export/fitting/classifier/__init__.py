@@ -1,0 +1,1 @@
+"""Fit a classifier from items that are sorted into classes."""

@@ -1,0 +1,40 @@
+"""Say which items were found, and take the input that a user gave: alike for detectors and classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from avizor_export.fitting.choices import Choice
+from avizor_export.fitting.folder import NormalItems
+from avizor_export.fitting.kinds.base import Chosen
+from avizor_export.networks.input_description import parse_input
+from avizor_inference.errors import ExportError
+from avizor_inference.items.input_spec import InputSpec
+from avizor_inference.items.source_rule import DEFAULT_SOURCE
+
+
+def items_found(items: NormalItems, plural: str, groups: str, counts: Mapping[str, int], most: int) -> Choice:
+    """Return what was found, as a choice. groups: what is counted, such as `in 3 classes`. most: of them that are named."""
+    shown = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())[:most])
+    more = f" and {len(counts) - most} more" if len(counts) > most else ""
+    chosen = f", chosen by chance of {items.listed}" if items.listed > len(items) else ""
+    named = "" if list(counts) == [DEFAULT_SOURCE] else f" ({shown}{more})"
+    return Choice("items", f"{len(items)} {plural}", f"{items.where.name} lists them, {groups}{named}{chosen}")
+
+
+def sources_choice(items: NormalItems) -> Iterator[Choice]:
+    """Yield what the sub-folders are taken for, if there are several: they may be classes, or machines."""
+    where, count = items.where, len(items.by_source)
+    if count > 1 and not where.rule.pattern and not where.columns.source:
+        reason = "each is a machine or a place with a promise of its own; if they are classes to tell apart, give --labels"
+        yield Choice("sources", f"{count}, the sub-folders", reason)
+
+
+def given_input(description: str, modality: str, items: NormalItems) -> Chosen:
+    """Return the input that is described. Raises ExportError if the description is not valid, or of items of another kind."""
+    spec: InputSpec = parse_input(description)
+    if spec.modality != modality:
+        raise ExportError(
+            f"--input describes {spec.modality}, and {items.where.name} holds {modality}; give --kind {spec.modality}"
+        )
+    return Chosen(spec, (Choice.given("input", description),))

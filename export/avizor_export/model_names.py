@@ -1,0 +1,20 @@
+"""Say which names models may have."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from avizor_inference.errors import ExportError
+from avizor_inference.repository.manifest import LONGEST_NAME, NAME_PATTERN
+from avizor_inference.repository.models import check_on_disk
+
+
+def check_name(name: str, models: Path) -> None:
+    """Raise ExportError for a name that no model may have, RepositoryError for the URL of an object store."""
+    check_on_disk(models)
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ExportError(
+            f"{name!r} is not a valid model name; use letters, digits, '-', '_', '.', {LONGEST_NAME} at most, and begin with a "
+            "letter or digit"
+        )
