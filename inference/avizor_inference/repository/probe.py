@@ -5,7 +5,6 @@ An engine on other hardware is compared with them before its scores are trusted 
 
 from __future__ import annotations
 
-import threading
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from avizor_inference.arrays import Array, Items
 from avizor_inference.digests import sha256_of_file
 from avizor_inference.error_text import one_line, reason
 from avizor_inference.errors import VersionRefused
+from avizor_inference.numpy_headers import with_headers
 
 PROBE_FILE = "probe.npz"
 MOST_ITEMS = 16
@@ -25,10 +25,6 @@ MOST_ITEMS = 16
 PROBE_BYTES = 16 * 2**20
 
 _ITEMS, _OUTPUT = "items", "output."
-
-# numpy reads headers with `ast`, in which Python 3.11 counts the depth for all threads together: two that are in it may end
-# in a SystemError (https://github.com/python/cpython/issues/106905). A gateway reads probes in several threads.
-_READING = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +46,14 @@ class Probe:
         try:
             if sha256_of_file(path) != sha256:
                 raise VersionRefused(f"{path} is not the file of its manifest; restore it, or export the model again")
-            with _READING, np.load(path, allow_pickle=False) as archive:
-                outputs = {name.removeprefix(_OUTPUT): archive[name] for name in archive.files if name.startswith(_OUTPUT)}
-                return cls(archive[_ITEMS], outputs)
+            return with_headers(lambda: cls._arrays(path))
         except OSError as error:
             raise VersionRefused(f"{path}: cannot be read ({reason(error)}); restore it, or export the model again") from error
         except (ValueError, KeyError, BadZipFile, zlib.error) as error:
             raise VersionRefused(f"{path} holds no probe items ({one_line(error)}); export the model again") from error
+
+    @classmethod
+    def _arrays(cls, path: Path) -> Probe:
+        with np.load(path, allow_pickle=False) as archive:
+            outputs = {name.removeprefix(_OUTPUT): archive[name] for name in archive.files if name.startswith(_OUTPUT)}
+            return cls(archive[_ITEMS], outputs)

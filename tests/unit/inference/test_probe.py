@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import pickle
 import shutil
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -28,39 +25,6 @@ def test_a_probe_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert list(read.outputs) == ["score", "items"]
     for name, values in outputs.items():
         np.testing.assert_array_equal(read.outputs[name], values)
-
-
-class Cycle:
-    """Is removed by the garbage collector alone, which then runs code, so that threads change."""
-
-    def __init__(self) -> None:
-        self.own = self
-
-    def __del__(self) -> None:
-        for _ in range(50):
-            pass
-
-
-def test_probes_may_be_read_by_several_threads_at_once(tmp_path: Path) -> None:
-    """A thread that is interrupted in a header, here by the garbage collector, must not be met by another one there."""
-    path, outputs = tmp_path / "probe.npz", {name: np.ones((2, 1), np.float32) for name in "abcdef"}
-    sha256 = Probe(np.zeros((2, 3), np.float32), outputs).write(path)
-
-    def read_amid_garbage(_: int) -> Probe:
-        for _ in range(20):
-            Cycle()
-        return Probe.read(path, sha256)
-
-    before = sys.getswitchinterval(), gc.get_threshold()
-    sys.setswitchinterval(1e-6)
-    gc.set_threshold(20)
-    try:
-        with ThreadPoolExecutor(6) as pool:
-            read = list(pool.map(read_amid_garbage, range(1000)))
-        assert all(list(each.outputs) == list(outputs) for each in read)
-    finally:
-        sys.setswitchinterval(before[0])
-        gc.set_threshold(*before[1])
 
 
 def test_a_file_that_is_missing_or_another_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from avizor_inference.items.dataset import Entry
 from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.kinds.base import Content, TensorBytes
 from avizor_inference.items.source_rule import SourceRule
+from avizor_inference.numpy_headers import with_headers
 
 # Items of one entry at most, and their bytes, unless one item has more. A .npz is read from its beginning for each entry.
 _PART_ITEMS = 4096
@@ -105,7 +106,13 @@ def _array(file: BinaryIO) -> _Array:
     """Read the header of an array."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, is_fortran, dtype = read(file)
+    start = file.tell()
+
+    def header() -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+        file.seek(start)
+        return read(file)
+
+    shape, is_fortran, dtype = with_headers(header)
     if not shape or not shape[0]:
         raise MediaError(f"the array has the shape {list(shape)}; its first dimension counts the items")
     if is_fortran and len(shape) > 1:

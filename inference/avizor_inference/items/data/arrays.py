@@ -12,6 +12,7 @@ from avizor_inference.error_text import one_line
 from avizor_inference.errors import DatasetError, MediaError, StoreUnavailable
 from avizor_inference.items.file_access import name_of, open_file
 from avizor_inference.items.object_files import check_store
+from avizor_inference.numpy_headers import with_headers
 from avizor_inference.object_store import is_url
 
 
@@ -36,7 +37,7 @@ def read_arrays(path: Path, *names: str) -> list[Array]:
         if missing := [name for name in names if name not in archive.files]:
             raise DatasetError(f"{path} has no array {', '.join(missing)}; it has {', '.join(archive.files) or 'none'}")
         try:
-            return [archive[name] for name in names]
+            return with_headers(lambda: [archive[name] for name in names])
         except Exception as error:
             raise _damaged(path, error) from error
 
@@ -47,7 +48,7 @@ def _load(path: Path) -> Array | np.lib.npyio.NpzFile:
             with open_file(path) as file:  # of several arrays each is read when it is used, and the file is closed then
                 whole = BytesIO(file.read()) if path.suffix == ".npz" else file
                 return np.load(whole, allow_pickle=False)  # type: ignore[no-any-return]
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        return with_headers(lambda: np.load(path, mmap_mode="r", allow_pickle=False))  # type: ignore[no-any-return]
     except StoreUnavailable:
         raise
     except MediaError as error:

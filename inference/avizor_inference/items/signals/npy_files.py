@@ -15,6 +15,7 @@ import numpy as np
 
 from avizor_inference.errors import MediaError
 from avizor_inference.items.signals.layout import Block, Layout, axis_of_channels, block_steps, check_dtype
+from avizor_inference.numpy_headers import with_headers
 
 MAGIC = b"\x93NUMPY"
 # Bytes of a header; numpy writes less than 200 for numbers.
@@ -45,9 +46,9 @@ def read_header(file: IO[bytes]) -> Header:
         raise MediaError("the header of the array is damaged; save it again with numpy.save")
     text = file.read(size)
     # Version 3 differs in the encoding of names alone, and arrays of numbers have none.
-    header = io.BytesIO(size.to_bytes(4, "little") + text)
+    header = size.to_bytes(4, "little") + text
     try:
-        shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(header)
+        shape, is_fortran, dtype = with_headers(lambda: np.lib.format.read_array_header_2_0(io.BytesIO(header)))
     except Exception as error:  # damaged text can raise nearly anything
         raise MediaError("the header of the array is damaged; save it again with numpy.save") from error
     check_dtype(dtype)
