@@ -36,11 +36,13 @@ def collections_that_parse() -> Iterator[None]:
         parse(5)
 
     before = gc.get_threshold()
+    gc.freeze()  # a collection else looks at all objects of all tests before
     gc.callbacks.append(parse_deeper)
     try:
         yield
     finally:
         gc.callbacks.remove(parse_deeper)
+        gc.unfreeze()
         gc.set_threshold(*before)
 
 
