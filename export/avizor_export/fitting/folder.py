@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,15 @@ class NormalItems:
         """Return what an item is called in messages."""
         entry, place = self._places[number]
         return entry.uri if entry.items == 1 else entry.item(place).uri
+
+    def part(self, number: int) -> str:
+        """Return what is opened to read an item, for messages: its file, or a part of a file of many."""
+        return self._places[number][0].uri
+
+    def together(self, numbers: Sequence[int]) -> list[int]:
+        """Return the first of these numbers, and those after it whose items are read from the same part of a file."""
+        part = self._places[numbers[0]][0]
+        return list(takewhile(lambda number: self._places[number][0] is part, numbers))
 
     def is_file_of_many(self, number: int) -> bool:
         """Return whether an item stands for a whole file of many, such as a table, which could not be listed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from avizor_export.fitting.folder import NormalItems
 from avizor_inference.errors import DatasetError, InvalidInput, MediaError
@@ -18,8 +19,15 @@ _log = logging.getLogger(__name__)
 
 MOST_UNREADABLE = 0.05  # as a share of the items; more is no accident
 _ADVICE = "; fix or remove the file"
-_WITH_REASON = 5  # items that are named with what is wrong with them
-_BY_NAME = 20  # and by their name alone
+_WITH_REASON = 5  # reasons that are told
+_BY_NAME = 20  # items that are named with each of them, and those with other ones
+
+
+class _Problem(NamedTuple):
+    """Holds what is wrong. place: the item, or the part of a file that it is in, if that cannot be opened."""
+
+    place: str
+    reason: str
 
 
 class Unreadable:
@@ -27,7 +35,7 @@ class Unreadable:
 
     def __init__(self, items: NormalItems) -> None:
         self._items = items
-        self._problems: dict[int, str] = {}
+        self._problems: dict[int, _Problem] = {}
         self._read = set[int]()
 
     @property
@@ -47,8 +55,11 @@ class Unreadable:
                     done += 1
                 return
             except DatasetError as error:
-                self._note(left[done], str(error))
-                left = left[done + 1 :]
+                # A part is read from its beginning, so that what follows in it would meet the same error.
+                lost = self._items.together(left[done:])
+                for number in lost:
+                    self._note(number, str(error))
+                left = left[done + len(lost) :]
 
     def recordings(self, numbers: Sequence[int], spec: InputSpec) -> Iterator[NormalRecording]:
         """Yield the items of these numbers as a model sees them, without those that cannot be read."""
@@ -75,7 +86,9 @@ class Unreadable:
             self._note(number, f"{self._items.name(number)}: {error}")
 
     def _note(self, number: int, problem: str) -> None:
-        self._problems[number] = problem.removesuffix(_ADVICE)
+        reason, name = problem.removesuffix(_ADVICE), self._items.name(number)
+        place = next((each for each in (name, self._items.part(number)) if reason.startswith(f"{each}: ")), name)
+        self._problems[number] = _Problem(place, reason.removeprefix(f"{place}: "))
 
     def refuse_many(self, which: str = "") -> None:
         """Raise DatasetError if more than MOST_UNREADABLE of the items, or all, could not be read. which: of them, in words.
@@ -83,7 +96,7 @@ class Unreadable:
         Also for one file of many items, such as a table: nobody knows how many of them would be missing.
         """
         if whole := {number: problem for number, problem in self._problems.items() if self._items.is_file_of_many(number)}:
-            raise DatasetError(f"{self._named(whole)}; fix or remove the file{'s' * (len(whole) > 1)}")
+            raise DatasetError(f"{self._named(whole, 'files')}; fix or remove the file{'s' * (len(whole) > 1)}")
         count, of = self.count, len(self._read)
         if count > max(1, MOST_UNREADABLE * of) or (count and count == of):
             named = self._named(self._problems)
@@ -110,14 +123,27 @@ class Unreadable:
             self._items.told.update(new)
             _log.warning("%s: %d of the items cannot be read, and are left out: %s", self._where, len(new), self._named(new))
 
-    def _named(self, problems: Mapping[int, str]) -> str:
-        """Return the items in words: some with what is wrong with them, some by their name, and how many more there are."""
-        shown = [*problems.values()][:_WITH_REASON]
-        others = [self._items.name(number) for number in [*problems][_WITH_REASON : _WITH_REASON + _BY_NAME]]
-        more = len(problems) - len(shown) - len(others)
-        also = [f"and {', '.join(others)}" + (f" and {more} more" if more else "")] if others else []
-        return "; ".join([*shown, *also])
+    def _named(self, problems: Mapping[int, _Problem], plural: str = "items") -> str:
+        """Return the items in words: for some reasons those of each together, then others by their name alone."""
+        by_reason: dict[str, list[str]] = {}
+        for place, reason in problems.values():
+            by_reason.setdefault(reason, []).append(place)
+        groups = [*by_reason.items()]
+        told = [_group(reason, places, plural) for reason, places in groups[:_WITH_REASON]]
+        others = [place for _, places in groups[_WITH_REASON:] for place in places]
+        return "; ".join([*told, *([f"and {_names(others)}"] if others else [])])
 
     @property
     def _where(self) -> str:
         return self._items.where.name
+
+
+def _group(reason: str, places: Sequence[str], plural: str) -> str:
+    """Return items with one reason in words; one alone without a count."""
+    return f"{places[0]}: {reason}" if len(places) == 1 else f"{len(places)} {plural} ({_names(places)}): {reason}"
+
+
+def _names(places: Sequence[str]) -> str:
+    """Return the first of these names, each once, and how many more there are."""
+    names = [*dict.fromkeys(places)]
+    return ", ".join(names[:_BY_NAME]) + (f" and {len(names) - _BY_NAME} more" if len(names) > _BY_NAME else "")

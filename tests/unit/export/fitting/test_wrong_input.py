@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from click.testing import CliRunner
@@ -270,6 +272,34 @@ def test_a_few_rows_that_cannot_be_read_are_left_out(tmp_path: Path, caplog: pyt
     path.write_text(path.read_text() + "1,2\n1,2,3,4,5\n")
     assert [name.rsplit("#")[-1] for name in plan(path).items.without] == ["200", "201"]
     assert "the row has 5 values, and the table 4 columns" in caplog.text
+
+
+def test_rows_that_are_lost_for_one_reason_are_named_together(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_rows(tmp_path / "rows.csv", 200)
+    path.write_text(path.read_text() + "1,2\n" * 4 + "1,2,3,4,5\n")
+    assert len(plan(path).items.without) == 5
+    named = ", ".join(f"{path}#{number}" for number in range(200, 204))
+    assert f"4 items ({named}): the row has 2 values, and the table 4 columns; {path}#204: the row has 5 values" in caplog.text
+
+
+def test_a_damaged_part_of_a_parquet_file_is_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path, rng = tmp_path / "rows.parquet", np.random.default_rng(0)
+    pq.write_table(pa.table({name: rng.normal(size=2000) for name in "ab"}), path, row_group_size=50)
+    column = pq.read_metadata(path).row_group(3).column(1)
+    data, start = bytearray(path.read_bytes()), column.dictionary_page_offset or column.data_page_offset
+    data[start : start + column.total_compressed_size] = bytes(column.total_compressed_size)
+    path.write_bytes(data)
+    assert len(plan(path).items) == 1950
+    assert f"50 items ({path}#150-199): not a Parquet file that can be read" in caplog.text
+    assert caplog.text.count("rows.parquet#") == 1
+
+
+def test_tables_without_a_column_of_the_first_one_are_named_together(tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.csv").write_text("a,b\n" + "1,2\n" * 50)
+    (tmp_path / "0.csv").write_text("a,b,c\n" + "1,2,3\n" * 50)
+    named = ", ".join(f"{tmp_path}/{number}.csv" for number in range(1, 4))
+    assert refusal(tmp_path) == f"3 files ({named}): the table has no column 'c'; it has a, b; fix or remove the files"
 
 
 def test_what_was_found_damaged_in_the_training_is_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
