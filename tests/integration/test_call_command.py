@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -14,10 +15,11 @@ import pytest
 from click.testing import CliRunner, Result
 from integration.gateway import AVIZOR, Gateway, gateway, normal, odd, png, wav
 from integration.listeners import calm, fault, sixteen_bits
-from support.sounds import SAMPLE_RATE
+from support.sounds import SAMPLE_RATE, tone, write_wav
 from support.warm_starts import WarmPopen
 
 from avizor_client.cli import call, table_rows
+from avizor_inference.calibrate_cli import calibrate
 from avizor_inference.items.data import table_numbers
 
 STRETCH_S = 3 * 4096 / SAMPLE_RATE
@@ -104,6 +106,27 @@ def test_a_source_that_the_calibration_does_not_have_is_said(folder: Path) -> No
     assert "no source" not in run("monitor", "normal", "a/normal.wav", "--source", "b").stderr
     result = run("detect", "normal", *files, "--source-pattern", "([a-z]+)[.]wav")
     assert [line.split("'")[1] for line in result.stderr.splitlines()] == ["odd", "normal"]
+
+
+def test_a_stream_is_of_the_version_that_is_asked_and_so_is_what_is_said_of_its_source(
+    models: Path, folder: Path, tmp_path: Path
+) -> None:
+    own, data = tmp_path / "models", tmp_path / "data"
+    shutil.copytree(models / "normal", own / "normal")
+    shutil.copytree(own / "normal" / "1", own / "normal" / "2")
+    manifest = own / "normal" / "2" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": 2}))
+    for number in range(20):
+        write_wav(data / "c" / f"{number}.wav", tone(1.1, seed=1000 + number))
+    made = CliRunner().invoke(calibrate, ["normal", "--data", str(data), "--models", str(own), "--activate"])
+    assert made.exit_code == 0, made.output
+    with gateway(own, "--alpha", 0.05) as running:
+        words = ["monitor", "normal", "a/normal.wav", "--target", running.address, "--source"]
+        assert "no source 'a', but c: 1 item was" in run(*words, "a").stderr
+        assert "no source 'c', but a, b: 1 item was" in run(*words, "c", "--version", 1).stderr
+        assert "no source" not in run(*words, "a", "--version", 1).stderr
+        (started, *_) = lines(run(*words, "a", "--version", 1, "--json"))
+        assert started["started"]["detector_version"] == 1
 
 
 def test_an_anomaly_ends_the_command_with_4_if_that_is_asked(folder: Path) -> None:

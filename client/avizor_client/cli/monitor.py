@@ -44,6 +44,7 @@ class Sound:
 @click.argument("model")
 @click.argument("file")
 @click.option("--also", metavar="MODEL", default="", help="A second model that listens: a classifier beside a detector.")
+@click.option("--version", type=click.IntRange(min=0), default=0, show_default="the newest", help="Version of MODEL.")
 @click.option("--rate", type=click.IntRange(min=1000), help="Samples a second, if FILE is raw PCM without a header.")
 @click.option("--channels", type=click.IntRange(1, 64), default=1, show_default=True, help="Of raw PCM.")
 @click.option("--format", type=click.Choice(["s16le", "f32le"]), default="s16le", show_default=True, help="Of raw PCM.")
@@ -71,6 +72,7 @@ def monitor(
     model: str,
     file: str,
     also: str,
+    version: int,
     rate: int | None,
     channels: int,
     format: PcmFormat,
@@ -91,7 +93,7 @@ def monitor(
     with connect() as client, _open(file) as opened:
         sound = _raw(opened, rate, channels, format) if rate else _wav(opened, file)
         settings = MonitorSettings(
-            **_models(client, [model, *([also] if also else [])]),
+            **_models(client, model, version, also),
             sample_rate=sound.sample_rate,
             source=source,
             format=sound.format,
@@ -103,7 +105,7 @@ def monitor(
         )
         with client.monitor(sound.chunks, settings) as stream:
             _tell_start(stream.started, as_json=as_json)
-            _tell_if_unknown(client, settings, stream.started.calibration_id)
+            _tell_if_unknown(client, settings, stream.started)
             for window in stream:
                 if window.alarm_changed or not alarms_only:
                     _tell(window, as_json=as_json)
@@ -116,14 +118,14 @@ def monitor(
         sys.exit(_ALARM)
 
 
-def _models(client: Client, names: list[str]) -> dict[str, Any]:
-    """Return the names of classifier and detector, by what each model is."""
+def _models(client: Client, model: str, version: int, also: str) -> dict[str, Any]:
+    """Return the names and versions of classifier and detector, by what each model is."""
     found: dict[str, Any] = {}
-    for name in names:
-        role = "classifier" if client.model(name).task == "classify" else "detector"
+    for name, of_version in ((model, version), *([(also, 0)] if also else [])):
+        role = "classifier" if client.model(name, of_version).task == "classify" else "detector"
         if role in found:
             raise click.UsageError(f"{found[role]} and {name} are both a {role}; name one of each, or one alone")
-        found[role] = name
+        found |= {role: name, f"{role}_version": of_version}
     return found
 
 
@@ -171,11 +173,11 @@ def _tell_start(started: MonitorStarted, *, as_json: bool) -> None:
         )
 
 
-def _tell_if_unknown(client: Client, settings: MonitorSettings, calibration_id: str) -> None:
+def _tell_if_unknown(client: Client, settings: MonitorSettings, started: MonitorStarted) -> None:
     """Say on standard error if the calibration of the detector does not have the stream's source."""
     if settings.detector and settings.source:
-        unknown = UnknownSources(client.model(settings.detector))
-        unknown.judged(settings.source, calibration_id)
+        unknown = UnknownSources(client.model(settings.detector, started.detector_version))
+        unknown.judged(settings.source, started.calibration_id)
         for line in unknown.lines():
             click.echo(line, err=True)
 
