@@ -11,7 +11,9 @@ from functools import cache
 from pathlib import Path
 
 import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented
 
+from avizor_inference.engines.int8_sums import sums_saturate
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import EngineError, GpuFull, SettingsError
 
@@ -55,19 +57,20 @@ def open_session(
     """
     if on_gpu:
         _check_gpu(what, gpu)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = _ERRORS_ONLY
-    if not spinning:
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not optimised:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    configure(options)
     if on_gpu:
         _load_cuda_libraries()
+    providers = [(CUDA, {**CUDA_OPTIONS, "device_id": str(gpu)}), CPU] if on_gpu else [CPU]
+
+    def opened(whole_sums: bool) -> ort.InferenceSession:
+        options = _options(threads, optimised, spinning, whole_sums)
+        configure(options)
+        return ort.InferenceSession(graph, options, providers, enable_fallback=False)
+
     try:
-        providers = [(CUDA, {**CUDA_OPTIONS, "device_id": str(gpu)}), CPU] if on_gpu else [CPU]
-        session = ort.InferenceSession(graph, options, providers, enable_fallback=False)
+        try:
+            session = opened(whole_sums=sums_saturate())
+        except NotImplemented:  # the other way has no kernel for some operators of files that came quantised
+            session = opened(whole_sums=False)
     except Exception as error:  # the runtime's own exceptions have no common base class
         failure = EngineError(f"ONNX Runtime cannot load {what}: {runtime_reason(error)}")
         raise ((on_gpu and gpu_full(what, error)) or failure) from error
@@ -78,6 +81,20 @@ def open_session(
     if on_gpu:  # its log has an error for each way to compute a convolution that this GPU lacks, before it takes another
         ort.set_default_logger_severity(_FATAL_ONLY)
     return session
+
+
+def _options(threads: int, optimised: bool, spinning: bool, whole_sums: bool) -> ort.SessionOptions:
+    """See open_session. whole_sums: products of uint8 and int8 are computed as those of uint8, whose sums are not cut off."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _ERRORS_ONLY
+    if not spinning:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if whole_sums:
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
 
 
 def runtime_reason(error: Exception) -> str:

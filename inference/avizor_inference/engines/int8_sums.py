@@ -1,0 +1,31 @@
+"""Say whether this processor cuts off sums of int8 products, which then need another way to be computed (decision 94)."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from pathlib import Path
+
+# Each adds four products of 8 bits to a sum of 32 bits in one instruction.
+_WHOLE_SUMS = frozenset(["avx512_vnni", "avx_vnni", "amx_int8"])
+
+
+@cache
+def sums_saturate() -> bool:
+    """Return whether sums of two products of uint8 and int8 have 16 bits here and are cut off beyond: on x86 without VNNI.
+
+    Where the processor's instructions are not known, they may be.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    return lacks_vnni(text)
+
+
+def lacks_vnni(cpuinfo: str) -> bool:
+    """Return whether a processor has no instruction for whole sums. cpuinfo: the text of Linux's /proc/cpuinfo."""
+    flags = (line.partition(":")[2].split() for line in cpuinfo.splitlines() if line.startswith("flags"))
+    return _WHOLE_SUMS.isdisjoint(next(flags, []))
