@@ -100,7 +100,7 @@ def test_the_last_two_lines_serve_and_stream(fitted: tuple[Path, str, list[str]]
         assert "of normal items are flagged on average" in (version(folder, name).folder / "card.md").read_text()
 
 
-@pytest.mark.parametrize("fitted", ["images", "rows.csv"], indirect=True)
+@pytest.mark.parametrize("fitted", [pytest.param("images", marks=pytest.mark.slow), "rows.csv"], indirect=True)
 def test_the_script_of_explain_makes_the_same_model_on_another_number_of_threads(fitted: tuple[Path, str, list[str]]) -> None:
     folder, name, _ = fitted
     script = folder / f"{name}.py"

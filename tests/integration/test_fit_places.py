@@ -53,6 +53,7 @@ def test_a_small_fault_is_found_and_the_next_version_has_the_same_scores(good: P
     assert scores(models, odd, 2).min() > scores(models, normal, 2).max()
 
 
+@pytest.mark.slow
 def test_each_detector_of_cross_fitting_compares_places(good: Path, tmp_path: Path) -> None:
     tried(good, tmp_path, "--name", "discs", "--folds", 2)
     names = read_kept(ModelRepository(tmp_path).version("discs")).tensors

@@ -196,9 +196,9 @@ def test_a_killed_gateway_leaves_what_can_be_read_and_the_next_one_goes_on(model
             running.process.wait()
         items = kept(folder)
         assert len(items) == len(rows(folder)) == len({item.uri for item in items}) > 0, round
-        with Results.open(folder) as results, Media(results) as media:
-            for item in items:
-                assert media.view(item.uri, item.model, 0, 0).sound
+    with Results.open(folder) as results, Media(results) as media:
+        for item in items:
+            assert media.view(item.uri, item.model, 0, 0).sound
     with gateway(models, *ALPHA, "--keep-flagged", folder):
         assert len(list((folder / "recordings").glob("*.parquet"))) <= 2, "a new process goes on with the part of the last one"
 

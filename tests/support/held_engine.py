@@ -17,6 +17,7 @@ class HeldEngine(Engine):
         self._held = False
         self._ends, self._begins = threading.Semaphore(0), threading.Semaphore(0)
         self.runs: list[InferRequest] = []
+        self.threads: list[threading.Thread] = []  # of each run
 
     @property
     def sizes(self) -> list[int]:
@@ -47,6 +48,7 @@ class HeldEngine(Engine):
     def infer(self, request: InferRequest) -> dict[str, Array]:
         """See Engine.infer."""
         self.runs.append(request)
+        self.threads.append(threading.current_thread())
         self._begins.release()
         if self._held:
             assert self._ends.acquire(timeout=30)

@@ -325,11 +325,11 @@ def test_what_is_light_runs_in_the_thread_of_its_caller(bench: Callable[..., Ben
     for items, output, expected in (((4, 5), "probabilities", [4, 5]), ((4,), "embedding", [40])):
         for _ in range(100):  # a run that others hold up for milliseconds makes its model one that is to be measured again
             tested.make_light()
-            before, runs = threading.active_count(), len(tested.held.runs)
+            runs = len(tested.held.runs)
             if found := tested.ask_light(*items, output=output):
                 break
         assert found == expected
-        assert threading.active_count() == before
+        assert tested.held.threads[runs:] == [threading.current_thread()]
         assert tested.held.sizes[runs:] == [len(items)]
     assert tested.rows() == 0
 
