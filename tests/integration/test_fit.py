@@ -169,7 +169,13 @@ def test_a_second_run_says_what_it_would_do_differently(folder: Path, tmp_path: 
     at = lines.index("differs from version 1 of again:")
     assert "  steps: 120; it was 60" in lines[at:]
     assert "  left out: pieces; it was not chosen then" in lines[at:]
+    assert not any("no part of a model" in line for line in lines)
     assert tried(*again, "--steps", 60, "--dry-run")[-1] == "the same choices as version 1 of again"
+    *_, change, advice = tried(*again, "--steps", 60, "--alpha", "0.2", "--dry-run")
+    assert change == "  alpha: 0.2; it was 0.05"
+    assert advice.startswith("  alpha is no part of a model, so that nothing has to be trained for another one: ")
+    assert f"`avizor serve --models {tmp_path / 'models'} --alpha 0.2`" in advice
+    assert "`avizor report RESULTS --alpha 0.2`" in advice
 
 
 def test_a_name_under_which_something_else_is_published_is_refused_before_a_training(folder: Path, tmp_path: Path) -> None:

@@ -85,3 +85,14 @@ def change_lines(now: Sequence[Choice], name: str, models: Path) -> Iterator[str
     changes = list(changed_choices(now, [Choice(str(each), str(value), "") for each, value in pairs]))
     yield f"differs from {which}:" if changes else f"the same choices as {which}"
     yield from (f"  {change}" for change in changes)
+    if len(changes) == 1 and changes[0].startswith("alpha: "):
+        yield f"  {_without_a_fit(next(each.value for each in now if each.name == 'alpha'), models)}"
+
+
+def _without_a_fit(alpha: str, models: Path) -> str:
+    """Return how another alpha alone is had."""
+    return (
+        "alpha is no part of a model, so that nothing has to be trained for another one: "
+        f"`avizor serve --models {shlex.quote(str(models))} --alpha {alpha}` judges with it, "
+        f"`avizor batch` with --alpha {alpha}, and `avizor report RESULTS --alpha {alpha}` shows what it flags in a job"
+    )

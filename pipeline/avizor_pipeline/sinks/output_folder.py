@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -215,7 +216,18 @@ def _check_folder(out: OutputPath, settings: JobSettings) -> None:
         if "rows_format" in names:
             raise SettingsError(_OTHER_VERSION.format(out=out))
         others = ", ".join(f"{_OPTIONS.get(name, name)} ({_brief(getattr(existing, name))})" for name in names)
-        raise SettingsError(f"{out} holds a job with other {others}; choose another --out, or remove it to start again")
+        advice = f"choose another --out, or remove it to start again{_shown_by_report(out, settings, names)}"
+        raise SettingsError(f"{out} holds a job with other {others}; {advice}")
+
+
+def _shown_by_report(out: OutputPath, settings: JobSettings, names: Sequence[str]) -> str:
+    """Return the command that a job with another alpha alone is not needed for; "" where there is none.
+
+    p-values are the same at each alpha; with a confidence a report keeps the job's.
+    """
+    if names != ["alpha"] or settings.confidence is not None or not isinstance(out, Path):
+        return ""
+    return f"; `avizor report {shlex.quote(str(out))} --alpha {settings.alpha:g}` shows what it flags in that job"
 
 
 def _brief(value: object) -> str:

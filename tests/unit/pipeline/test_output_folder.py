@@ -42,6 +42,12 @@ def test_an_output_folder_belongs_to_one_job(tmp_path: Path) -> None:
     claim(tmp_path / "out", job)
     with pytest.raises(SettingsError, match=r"a job with other --alpha \(0.01\); choose another --out"):
         claim(tmp_path / "out", settings(tmp_path / "data", alpha=0.5))
+    with pytest.raises(SettingsError, match=r"; `avizor report .*/out --alpha 0.5` shows what it flags in that job$"):
+        claim(tmp_path / "out", settings(tmp_path / "data", alpha=0.5))
+    with pytest.raises(SettingsError, match=r"or remove it to start again$"):
+        claim(tmp_path / "out", settings(tmp_path / "data", alpha=0.5, top_k=2))
+    with pytest.raises(SettingsError, match=r"or remove it to start again$"):
+        claim(tmp_path / "out", settings(tmp_path / "data", alpha=0.5, confidence=0.9))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(SettingsError, match="is not empty"):
