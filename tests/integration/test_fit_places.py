@@ -66,6 +66,12 @@ def test_places_are_compared_or_not_as_it_is_given(good: Path, tmp_path: Path) -
     assert "pictures of at least 64 pixels" in tried(good, tmp_path, "--dry-run", "--size", "32x32")
     small = CliRunner().invoke(fit, [str(good), "--dry-run", "--local", "--size", "32x32"])
     assert small.exit_code != 0
-    assert "--local: it takes pictures of at least 64 pixels that are no narrow strips; give --size, or leave it out" in str(
-        small.exception
-    )
+    wanted = "pictures of at least 64 pixels that are no narrow strips, 12 or more to train with"
+    assert f"--local: it takes {wanted}; give --size or more of them, or leave it out" in str(small.exception)
+
+
+def test_places_are_not_compared_where_the_training_has_too_few_pictures(good: Path, tmp_path: Path) -> None:
+    few = ("--limit", "30", "--calibration", "0.6", "--dry-run")
+    assert "12 or more to train with" in tried(good, tmp_path, *few)
+    refused = CliRunner().invoke(fit, [str(good), *few, "--local"])
+    assert "--local: it takes pictures of at least 64 pixels" in str(refused.exception)

@@ -9,7 +9,7 @@ from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.detection.bank import bank_of
 from avizor_export.detection.detector import Detector
 from avizor_export.detection.early_stopping import Watch, train_until_flat
-from avizor_export.detection.local import LocalResidual, can_be_local, local_of
+from avizor_export.detection.local import LocalResidual, can_be_local, check_local, local_of
 from avizor_export.detection.scores import MeanError, NeighbourDistance, Scores
 from avizor_export.detection.sizes import suggested_spec
 from avizor_export.detection.views import view_of
@@ -38,8 +38,11 @@ def train_detector(
     is_sound: whether features are log-mels. spec: of another autoencoder than the suggested one.
     watch: is told how far the training is.
     with_local: whether pictures are compared place by place, too; None: if they resemble each other (see `local_of`).
-    Returns the detector and the curve of its training, for an ExportRequest.
+    Returns the detector and the curve of its training, for an ExportRequest. Raises ExportError for with_local where places
+    cannot be compared (`can_be_local`).
     """
+    if with_local:
+        check_local(items, is_sound=is_sound)  # before a training that would be lost
     torch.manual_seed(seed)
     network = build_autoencoder(spec or suggested_spec(items, is_sound=is_sound), tuple(items.shape[1:]))
     history = train_until_flat(network, items, held_out, most_steps=most_steps, seed=seed, watch=watch)
@@ -74,11 +77,16 @@ def with_parts(network: nn.Module, distance: NeighbourDistance, local: LocalResi
 
 
 def local_part(items: Tensor, *, is_sound: bool, seed: int, wanted: bool | None = None) -> LocalResidual | None:
-    """Return what compares pictures place by place, or None. wanted: None if pictures that resemble each other are to be."""
+    """Return what compares pictures place by place, or None. wanted: None if pictures that resemble each other are to be.
+
+    Raises ExportError for what is wanted, and cannot be.
+    """
+    if wanted:
+        check_local(items, is_sound=is_sound)
     if wanted is False or not can_be_local(tuple(items.shape[1:]), len(items), is_sound=is_sound):
         return None
     local = local_of(items, seed)
-    return local.part if wanted or local.counts else None
+    return local.part if wanted or local.applies else None
 
 
 def neighbours(items: Tensor, *, is_sound: bool, seed: int) -> NeighbourDistance:

@@ -8,15 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avizor_inference.errors import ExportError
+
 COMPONENTS = 16
 # With few items, so many for each component.
 ITEMS_PER_COMPONENT = 3
 MOST_ITEMS = 1000  # of which components are computed
+FEWEST_ITEMS = 4 * ITEMS_PER_COMPONENT
 FOLDS = 4  # what components leave is measured on pictures that they were not computed from
 # The longer side is covered by about so many blocks, each of which overlaps the next one by half.
 BLOCKS = 32
 # From so many pixels of the longer side on, a place can be told from the whole.
 SMALLEST_SIDE = 64
+PICTURES = f"pictures of at least {SMALLEST_SIDE} pixels that are no narrow strips, {FEWEST_ITEMS} or more to train with"
 # Pictures that resemble each other: the components explain this share of how others differ (docs/decisions/0093).
 RESEMBLANCE = 0.8
 # The covariance of a place is a mean over so many blocks in each direction, plus a share of the mean variance of all places.
@@ -60,17 +64,28 @@ class Local(NamedTuple):
     resemblance: float
 
     @property
-    def counts(self) -> bool:
+    def applies(self) -> bool:
         """Return whether pictures resemble each other enough."""
         return self.resemblance >= RESEMBLANCE
 
 
 def can_be_local(shape: tuple[int, ...], count: int, *, is_sound: bool) -> bool:
     """Return whether so many features of this shape are pictures in which places can be compared."""
-    if is_sound or len(shape) != 3 or count < 4 * ITEMS_PER_COMPONENT:
+    if is_sound or len(shape) != 3 or count < FEWEST_ITEMS:
         return False
     # Of a narrower strip more than half of each block would be outside.
     return max(shape[1:]) >= SMALLEST_SIDE and min(shape[1:]) >= _stride_of(shape)
+
+
+def check_local(items: Tensor, *, is_sound: bool) -> None:
+    """Raise ExportError unless the places of features float32[n, ...] can be compared."""
+    if can_be_local(tuple(items.shape[1:]), len(items), is_sound=is_sound):
+        return
+    given = f"{len(items)} of {' x '.join(map(str, items.shape[1:]))}"
+    raise ExportError(
+        f"with_local: places are compared in {PICTURES}, and these are {given}"
+        f"{', of sound' if is_sound else ''}; leave it out, or give larger or more pictures"
+    )
 
 
 def local_of(items: Tensor, seed: int) -> Local:

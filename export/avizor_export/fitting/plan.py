@@ -14,7 +14,7 @@ from torch import Tensor
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.detection.early_stopping import FEWEST_STEPS, STEPS_BETWEEN
 from avizor_export.detection.fit import MOST_STEPS
-from avizor_export.detection.local import RESEMBLANCE, SMALLEST_SIDE, can_be_local, local_of
+from avizor_export.detection.local import PICTURES, RESEMBLANCE, can_be_local, local_of
 from avizor_export.detection.sizes import suggested_spec
 from avizor_export.fitting.choices import Choice
 from avizor_export.fitting.detector import Recipe
@@ -23,7 +23,7 @@ from avizor_export.fitting.found import given_input, items_found, sources_choice
 from avizor_export.fitting.kinds.base import Chosen, Wanted
 from avizor_export.fitting.look import LOOKED_AT, kind_of, list_items, looked_at, read_once, sample
 from avizor_export.fitting.sample import features, raw_batches
-from avizor_export.fitting.split import FEWEST, Folds, Parts, fold_items, held_of, split_items
+from avizor_export.fitting.split import FEWEST, Folds, Parts, fold_items, held_of, split_items, stopping_of
 from avizor_export.fitting.unreadable import Unreadable
 from avizor_export.fitting.wrong_input import check_count, check_names, check_sources, check_varied, source_notes
 from avizor_export.front_ends.build import feature_shape, fit_constants
@@ -42,7 +42,6 @@ _USUAL_VALUES = 64 * 64
 # Items from which the size of the latent space of rows is computed.
 _FOR_SPEC = 2000
 _COMPARED, _NOT_COMPARED = "compared, too", "not compared"
-_WITH_PLACES = f"pictures of at least {SMALLEST_SIDE} pixels that are no narrow strips"
 _SHOWN = 4  # sources that are named with their number of items
 ALPHAS = (0.01, 0.02, 0.05, 0.1, 0.2)
 LARGEST_OF_SOURCES = 0.05
@@ -123,7 +122,7 @@ def plan_for(where: Where, asked: Asked) -> Plan:
     sources = items.by_source
     found = items_found(items, seen.plural, f"of {len(sources)} source{'s' * (len(sources) > 1)}", sources, _SHOWN)
     with stage("choose the network"):
-        network, places = _network_and_places(items, seen.training, spec, asked)
+        network, places = _network_and_places(items, seen, asked)
     steps = _steps(spec, asked, len(folds.folds) if folds else 1)
     compares = places[0].value == _COMPARED if places else None
     recipe = Recipe(spec, network.value, int(steps.value), asked.seed, compares)
@@ -200,16 +199,24 @@ def folds_for(sources: Sequence[str]) -> int:
     return FOLDS if any(held_of(count) < FEWEST - 1 <= count // FOLDS * FOLDS for count in counts.values()) else 0
 
 
-def _network_and_places(
-    items: NormalItems, training: Sequence[int], spec: InputSpec, asked: Asked
-) -> tuple[Choice, tuple[Choice, ...]]:
+def _network_and_places(items: NormalItems, seen: _Seen, asked: Asked) -> tuple[Choice, tuple[Choice, ...]]:
     """Choose the autoencoder, and of pictures whether their places are compared. Features are computed only if they decide."""
+    spec = seen.chosen.input
     is_image = spec.modality == "image"
     if asked.spec and not is_image:
         return _network(asked.spec, spec, asked), ()
-    learnt = _learnt(items, training, spec, asked.seed)
+    learnt = _learnt(items, seen.training, spec, asked.seed)
     network = _network(asked.spec or suggested_spec(learnt, is_sound=spec.modality == "audio"), spec, asked)
-    return network, (_places(learnt, asked),) if is_image else ()
+    return network, (_places(learnt, _fewest_trained(items, seen, asked.seed), asked),) if is_image else ()
+
+
+def _fewest_trained(items: NormalItems, seen: _Seen, seed: int) -> int:
+    """Return how many items the training has; of several, the one with the fewest."""
+    if seen.parts:
+        return len(seen.parts.training)
+    assert seen.folds
+    outside = map(seen.folds.outside, range(len(seen.folds.folds)))
+    return min(len(stopping_of(numbers, items.sources, seed)[0]) for numbers in outside)
 
 
 def _learnt(items: NormalItems, training: Sequence[int], spec: InputSpec, seed: int) -> Tensor:
@@ -227,18 +234,18 @@ def _network(suggested: str, spec: InputSpec, asked: Asked) -> Choice:
     return Choice.given("network", changed) if given else Choice("network", changed, _why_network(shape))
 
 
-def _places(learnt: Tensor, asked: Asked) -> Choice:
-    """Choose whether pictures are compared place by place."""
-    can_be = can_be_local(tuple(learnt.shape[1:]), len(learnt), is_sound=False)
+def _places(learnt: Tensor, trained: int, asked: Asked) -> Choice:
+    """Choose whether pictures are compared place by place. trained: how many of them the training has."""
+    can_be = can_be_local(tuple(learnt.shape[1:]), min(trained, len(learnt)), is_sound=False)
     if asked.local is not None:
         if asked.local and not can_be:
-            raise ExportError(f"--local: it takes {_WITH_PLACES}; give --size, or leave it out")
+            raise ExportError(f"--local: it takes {PICTURES}; give --size or more of them, or leave it out")
         return Choice.given("places", _COMPARED if asked.local else _NOT_COMPARED)
     if not can_be:
-        return Choice("places", _NOT_COMPARED, f"places are compared in {_WITH_PLACES}; others are compared as wholes")
+        return Choice("places", _NOT_COMPARED, f"places are compared in {PICTURES}; others are compared as wholes")
     local = local_of(learnt, asked.seed)
     explained = f"principal components explain {local.resemblance:.0%} of how they differ"
-    if local.counts:
+    if local.applies:
         return Choice("places", _COMPARED, f"pictures show the same thing in the same place: {explained}")
     return Choice("places", _NOT_COMPARED, f"pictures differ as wholes: {explained}, and {RESEMBLANCE:.0%} are needed")
 

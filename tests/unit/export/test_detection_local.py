@@ -7,6 +7,7 @@ from support.pictures import discs
 
 from avizor_export.detection.fit import local_part, train_detector
 from avizor_export.detection.local import BLOCKS, LocalResidual, blocks, can_be_local, local_of
+from avizor_inference.errors import ExportError
 
 
 def pictures(count: int, seed: int = 0, *, spot: float = 0.0, channels: int = 3) -> torch.Tensor:
@@ -41,7 +42,7 @@ def test_every_pixel_is_in_a_block(side: int) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_small_spot_is_far_above_normal_pictures_that_it_hardly_changes_as_wholes(channels: int) -> None:
     local = local_of(pictures(60, channels=channels), seed=0)
-    assert local.counts
+    assert local.applies
     normal, odd = pictures(50, 1, channels=channels), pictures(50, 2, spot=0.12, channels=channels)
     assert float(local.part(odd, odd).min()) > float(local.part(normal, normal).max())
 
@@ -63,7 +64,7 @@ def test_pictures_that_differ_as_wholes_are_not_compared_place_by_place() -> Non
         v = (y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)
         shapes.append((abs(u) < width) & (abs(v) < height))
     items = torch.from_numpy(np.stack(shapes)[:, None].astype(np.float32))
-    assert not local_of(items, seed=0).counts
+    assert not local_of(items, seed=0).applies
     assert local_part(items, is_sound=False, seed=0) is None
     assert local_part(items, is_sound=False, seed=0, wanted=True) is not None
 
@@ -92,6 +93,15 @@ def test_what_can_be_compared_is(shape: tuple[int, ...]) -> None:
     items = torch.rand(12, *shape)
     assert can_be_local(shape, len(items), is_sound=False)
     assert local_of(items, seed=0).part(items, items).shape == (12, 1)
+
+
+@pytest.mark.parametrize(("shape", "count"), [((1, 32, 32), 30), ((1, 19, 640), 30), ((3, 64, 64), 11), ((9,), 30)])
+def test_places_that_cannot_be_compared_are_refused_before_a_training(shape: tuple[int, ...], count: int) -> None:
+    items = torch.rand(count, *shape)
+    told = list[int]()
+    with pytest.raises(ExportError, match=rf"with_local.*{count} of {' x '.join(map(str, shape))}; leave it out"):
+        train_detector(items, items, most_steps=60, with_local=True, watch=lambda step, _: told.append(step))
+    assert not told
 
 
 def test_pictures_that_are_equal_have_finite_scores() -> None:
