@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import takewhile
@@ -177,6 +177,15 @@ class NormalItems:
     def by_source(self) -> Counter[str]:
         """Return the number of items of each source."""
         return Counter(self.sources)
+
+    def files(self) -> Mapping[str, tuple[Entry, int]]:
+        """Return the files that hold many items, such as tables, by name: an entry of each, and how many items it gave."""
+        found: dict[str, tuple[Entry, int]] = {}
+        for entry, _ in self._places:
+            if self._files.is_of_many(entry):
+                found[entry.file_uri] = (entry, found.get(entry.file_uri, (entry, 0))[1] + 1)
+        begin = f"{self.where.name}/"
+        return {uri.removeprefix(begin): each for uri, each in found.items()}
 
     def name(self, number: int) -> str:
         """Return what an item is called in messages."""

@@ -12,6 +12,8 @@ from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 
+_FILES_NAMED = 6  # each with what it gave
+
 
 def items_found(items: NormalItems, plural: str, groups: str, counts: Mapping[str, int], most: int) -> Choice:
     """Return what was found, as a choice. groups: what is counted, such as `in 3 classes`. most: of them that are named."""
@@ -20,6 +22,20 @@ def items_found(items: NormalItems, plural: str, groups: str, counts: Mapping[st
     chosen = f", chosen by chance of {items.listed}" if items.listed > len(items) else ""
     named = "" if list(counts) == [DEFAULT_SOURCE] else f" ({shown}{more})"
     return Choice("items", f"{len(items)} {plural}", f"{items.where.name} lists them, {groups}{named}{chosen}")
+
+
+def files_choice(items: NormalItems, plural: str) -> Iterator[Choice]:
+    """Yield what each of several files gave that hold many items, such as tables: one of them may not belong there."""
+    counts = {name: count for name, (_, count) in items.files().items()}
+    if len(counts) < 2:
+        return
+    (first, most), *others = counts.items()
+    if len(counts) <= _FILES_NAMED:
+        reason = ", ".join([f"{first} gave {most} {plural}", *(f"{name} {count}" for name, count in others)])
+    else:
+        fewest, largest = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+        reason = f"each gave {counts[fewest]} ({fewest}) to {counts[largest]} {plural} ({largest})"
+    yield Choice("files", f"{len(counts)} files", reason)
 
 
 def sources_choice(items: NormalItems) -> Iterator[Choice]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from codecs import getincrementaldecoder
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import BinaryIO
 
 import numpy as np
 
 from avizor_export.fitting.folder import NormalItems, Where
-from avizor_export.fitting.kinds.base import KindToFit
+from avizor_export.fitting.kinds.base import KindToFit, named
 from avizor_export.fitting.kinds.table import RowsToFit
 from avizor_export.fitting.unreadable import Unreadable
 from avizor_inference.errors import DatasetError, MediaError
@@ -25,7 +25,8 @@ from avizor_inference.object_store import is_url
 
 LOOKED_AT = 500  # items; of a table so many times as many rows
 _ROWS_PER_ITEM = 10
-_NAMED = 5  # tables that cannot be read
+_NAMED = 5  # tables that cannot be read, or have other columns
+_HEADERS = 1000  # of so many tables the columns are compared
 _FIRST_LINE, _LOOKED_AT_BYTES = 1 << 20, 1 << 20
 
 
@@ -87,18 +88,36 @@ def columns_of(where: Where) -> tuple[str, ...]:
     problems = list[str]()
     for entry in ItemFiles(KINDS["table"], Columns(), row_columns=()).list(where.path, where.rule, LeftOut()):
         try:
-            if entry.path.suffix.lower() != ".parquet":
-                with open_listed(entry) as file:
-                    _refuse_other_separator(entry, file)
-                    return tuple(header_of(file))
-            from avizor_inference.items.data.row_files import parquet_file  # pyarrow is only needed here
-
-            with parquet_file(entry) as opened:
-                return tuple(opened.schema_arrow.names)
+            return _header(entry)
         except MediaError as error:
             problems.append(f"{entry.file_uri}: {error}")
     named = "; ".join(problems[:_NAMED])
     raise DatasetError(f"{named}; fix or remove the file" if named else f"{where.name} holds no table")
+
+
+def _header(entry: Entry) -> tuple[str, ...]:
+    """Return the names of the columns of a table. Raises MediaError, DatasetError for columns that no commas separate."""
+    if entry.path.suffix.lower() != ".parquet":
+        with open_listed(entry) as file:
+            _refuse_other_separator(entry, file)
+            return tuple(header_of(file))
+    from avizor_inference.items.data.row_files import parquet_file  # pyarrow is only needed here
+
+    with parquet_file(entry) as opened:
+        return tuple(opened.schema_arrow.names)
+
+
+def column_notes(items: NormalItems) -> Iterator[str]:
+    """Yield a warning of tables with columns that the first one does not have: those are not read."""
+    (first, (entry, _)), *others = items.files().items()
+    known, other = set(_header(entry)), list[str]()
+    for name, (each, _) in others[:_HEADERS]:
+        if more := [column for column in _header(each) if column not in known]:
+            other.append(f"{name} ({named(more)})")
+    if other:
+        shown = ", ".join(other[:_NAMED]) + (f" and {len(other) - _NAMED} more" if len(other) > _NAMED else "")
+        some = f"{len(other)} of {len(others) + 1} tables {'have' if len(other) > 1 else 'has'}"
+        yield f"{some} columns that {first} does not have, and which are left out: {shown}"
 
 
 def _refuse_other_separator(entry: Entry, file: BinaryIO) -> None:

@@ -19,9 +19,9 @@ from avizor_export.detection.sizes import suggested_spec
 from avizor_export.fitting.choices import Choice
 from avizor_export.fitting.detector import Recipe
 from avizor_export.fitting.folder import NormalItems, Where, modality_of
-from avizor_export.fitting.found import given_input, items_found, sources_choice
+from avizor_export.fitting.found import files_choice, given_input, items_found, sources_choice
 from avizor_export.fitting.kinds.base import Chosen, Wanted
-from avizor_export.fitting.look import LOOKED_AT, kind_of, list_items, looked_at, read_once, sample
+from avizor_export.fitting.look import LOOKED_AT, column_notes, kind_of, list_items, looked_at, read_once, sample
 from avizor_export.fitting.sample import features, raw_batches
 from avizor_export.fitting.split import FEWEST, Folds, Parts, fold_items, held_of, split_items, stopping_of
 from avizor_export.fitting.unreadable import Unreadable
@@ -118,7 +118,7 @@ def plan_for(where: Where, asked: Asked) -> Plan:
     seen = _look(items, asked, modality)
     spec, parts, folds = seen.chosen.input, seen.parts, seen.folds
     warnings = [*named, *source_notes(items), *seen.warnings]
-    warnings += check_varied(items, spec)
+    warnings += [*check_varied(items, spec), *(column_notes(items) if modality == "table" else ())]
     sources = items.by_source
     found = items_found(items, seen.plural, f"of {len(sources)} source{'s' * (len(sources) > 1)}", sources, _SHOWN)
     with stage("choose the network"):
@@ -127,7 +127,8 @@ def plan_for(where: Where, asked: Asked) -> Plan:
     compares = places[0].value == _COMPARED if places else None
     recipe = Recipe(spec, network.value, int(steps.value), asked.seed, compares)
     alpha = Choice.given("alpha", asked.alpha) if asked.alpha else smallest_alpha(items, parts, folds)
-    all_choices = (found, *sources_choice(items), *seen.chosen.choices, network, *places, steps, *seen.how, alpha)
+    files = files_choice(items, seen.plural)
+    all_choices = (found, *files, *sources_choice(items), *seen.chosen.choices, network, *places, steps, *seen.how, alpha)
     return Plan(items, recipe, all_choices, tuple(warnings), parts, folds, asked.calibration, asked.steps is not None)
 
 

@@ -15,7 +15,7 @@ from avizor_export.fitting.classifier.labelled import check_classes
 from avizor_export.fitting.classifier.networks import Design, suggested_spec
 from avizor_export.fitting.classifier.parts import MEASURING, MOST_MEASURING, STOPPING
 from avizor_export.fitting.folder import NormalItems, Where, modality_of
-from avizor_export.fitting.found import given_input, items_found
+from avizor_export.fitting.found import files_choice, given_input, items_found
 from avizor_export.fitting.kinds.base import Wanted
 from avizor_export.fitting.look import list_items
 from avizor_export.front_ends.build import feature_shape
@@ -89,7 +89,8 @@ def plan_classifier(where: Where, asked: AskedClassifier) -> ClassifierPlan:
     )
     classes = {name: count for name, count in items.by_source.items() if name != DEFAULT_SOURCE}
     found = items_found(items, kind.plural, f"in {len(classes)} classes", classes, _SHOWN)
-    shown = (found, *column, *chosen.choices, _design_choice(design, chosen.input, asked), held_out, steps)
+    files = files_choice(items, kind.plural)
+    shown = (found, *files, *column, *chosen.choices, _design_choice(design, chosen.input, asked), held_out, steps)
     return ClassifierPlan(items, chosen.input, design, asked, shown, warnings)
 
 

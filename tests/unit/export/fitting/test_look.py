@@ -11,6 +11,8 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from PIL import Image
@@ -270,3 +272,25 @@ def test_a_width_and_a_latent_space_change_a_spec() -> None:
     assert with_latent("conv16s2bn latent24", 8) == "conv16s2bn latent8"
     assert with_width("conv16s2bn conv32s2bn fc128bn latent24", 8) == "conv8s2bn conv16s2bn fc64bn latent24"
     assert with_width("fc64 latent3", None) == "fc64 latent3"
+
+
+def test_each_of_several_tables_is_said_with_its_rows_and_so_are_columns_that_not_all_have(tmp_path: Path) -> None:
+    tables = tmp_path / "tables"
+    for number, rows in enumerate((60, 40, 50)):
+        write_rows(tables / f"{number}.csv", rows, seed=number)
+    made = plan(tables)
+    (files,) = (choice for choice in made.choices if choice.name == "files")
+    assert (files.value, files.reason) == ("3 files", "0.csv gave 60 rows, 1.csv 40, 2.csv 50")
+    assert not any("column" in warning for warning in made.warnings)
+    write_rows(tables / "1.csv", 40, more={"extra": list(range(40)), "other": list(range(40))})
+    numbers = {name: [1.5] * 30 for name in ("number", "pieces", "amount", "extra")}
+    pq.write_table(pa.table(numbers | {"country": ["ES"] * 30}), tables / "sub.parquet")
+    (warning,) = (each for each in plan(tables).warnings if "column" in each)
+    assert warning == (
+        "2 of 4 tables have columns that 0.csv does not have, and which are left out: 1.csv (extra, other), sub.parquet (extra)"
+    )
+    for number in range(3, 9):
+        write_rows(tables / f"{number}.csv", 100 + number)
+    (files,) = (choice for choice in plan(tables).choices if choice.name == "files")
+    assert files.reason == "each gave 30 (sub.parquet) to 108 rows (8.csv)"
+    assert not any(choice.name == "files" for choice in plan(tables / "1.csv").choices)
