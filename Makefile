@@ -181,6 +181,7 @@ bench-batch: $(STAMP) ## Compare the batch job with its floor, other ways and Ra
 	$(BIN)/python benchmarks/batch/images.py $(BENCH_FLAGS)
 	$(BIN)/python benchmarks/batch/on_triton.py $(BENCH_FLAGS)
 	$(BIN)/python benchmarks/batch/by_engine.py $(BENCH_FLAGS)
+	$(BIN)/python benchmarks/batch/hundred_times.py
 
 .PHONY: bench-ray
 bench-ray: $(STAMP) ## Measure what Ray costs a batch job in start and memory: about 5 minutes
