@@ -120,7 +120,7 @@ def _nearest(data: DetectionSet, seed: int, setting: Setting) -> Score:
     part = neighbours(known, is_sound=data.is_sound, seed=seed)
     scores = Scores({"neighbour_score": part}, {"neighbour_score": 1.0})
     with torch.no_grad():
-        scores.fit(held_out, held_out)
+        scores.fit(scores.values(held_out, held_out))
 
     def score(rows: Rows) -> ItemScores:
         with torch.no_grad():

@@ -72,7 +72,8 @@ def with_parts(network: nn.Module, distance: NeighbourDistance, local: LocalResi
         weights = {**{name: (1 - LOCAL_WEIGHT) * weight for name, weight in WEIGHTS.items()}, "local_score": LOCAL_WEIGHT}
     scores = Scores(parts, weights)
     with torch.no_grad():
-        scores.fit(held_out, (held_out - network(held_out)) ** 2)
+        batches = held_out.split(256)  # a network's layers take many times the memory of its items
+        scores.fit(torch.cat([scores.values(batch, (batch - network(batch)) ** 2) for batch in batches]))
     return Detector(network, scores)
 
 

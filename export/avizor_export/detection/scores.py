@@ -91,9 +91,12 @@ class Scores(nn.Module):
         """Return the names of what `forward` returns."""
         return ("score", *self.parts)
 
-    def fit(self, features: Tensor, error: Tensor) -> None:
-        """Bring the parts to mean 0 and deviation 1 of held-out normal items: features and squared errors [n, ...]."""
-        values = torch.cat([part(features, error) for part in self.parts.values()], dim=1)
+    def values(self, features: Tensor, error: Tensor) -> Tensor:
+        """Return the parts, [N, parts], from features and squared errors [N, ...]."""
+        return torch.cat([part(features, error) for part in self.parts.values()], dim=1)
+
+    def fit(self, values: Tensor) -> None:
+        """Bring the parts to mean 0 and deviation 1 of held-out normal items: `values` of them."""
         self.floor = FLOOR * values.median(dim=0, keepdim=True).values.clamp(min=1e-20)
         logarithms = torch.log(values + self.floor)
         # With few or equal items the deviation is not known: then no score may be a billion times the other.

@@ -42,14 +42,21 @@ def features(items: NormalItems, numbers: Sequence[int], spec: InputSpec, seed: 
     parts, left = list[Tensor](), MOST_BYTES
     with torch.no_grad():
         for batch in raw_batches(items, numbers, spec, seed):
-            parts.append(front_end(batch))
+            parts.append(_finite(front_end(batch)))
             left -= parts[-1].numel() * 4
             if left <= 0:
                 break
-    made = torch.cat(parts)
-    if not torch.isfinite(made).all():
+    return torch.cat(parts)
+
+
+def _finite(features: Tensor) -> Tensor:
+    """Return features. Raises DatasetError for a value that is not finite.
+
+    The check makes a copy, so that it is done for a few items at a time.
+    """
+    if not torch.isfinite(features).all():
         raise DatasetError("an item has features that are not finite numbers; check the items for values that are missing")
-    return made
+    return features
 
 
 def raw_batches(items: NormalItems, numbers: Sequence[int], spec: InputSpec, seed: int = 0) -> Iterator[Tensor]:

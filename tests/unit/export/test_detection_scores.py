@@ -10,7 +10,7 @@ from torch import nn
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.detection.bank import MOST_BYTES, MOST_ROWS, MOST_ROWS_OF_SOUNDS, bank_of
 from avizor_export.detection.early_stopping import train_until_flat
-from avizor_export.detection.fit import neighbours
+from avizor_export.detection.fit import WEIGHTS, neighbours, with_parts
 from avizor_export.detection.scores import MeanError, NeighbourDistance, Scores
 from avizor_export.detection.sizes import suggested_spec
 from avizor_export.detection.views import LARGEST_VECTOR, BandStatistics, Pooled, view_of
@@ -61,7 +61,7 @@ def two_scores() -> Scores:
         {"reconstruction_score": MeanError(), "neighbour_score": neighbours},
         {"reconstruction_score": 0.5, "neighbour_score": 0.5},
     )
-    scores.fit(rows(300, seed=1), rows(300, seed=2) ** 2)
+    scores.fit(scores.values(rows(300, seed=1), rows(300, seed=2) ** 2))
     return scores
 
 
@@ -181,3 +181,17 @@ def test_training_stops_by_itself_and_keeps_the_best_weights() -> None:
 def test_training_needs_items_and_others_held_out() -> None:
     with pytest.raises(ValueError, match="1 items to train and 5 held out"):
         train_until_flat(nn.Linear(5, 5), rows(1), rows(5), most_steps=10)
+
+
+def test_what_is_held_out_goes_through_the_network_in_batches_with_the_same_scores() -> None:
+    """The layers of a network take many times the memory of what goes through it."""
+    network, sizes = nn.Linear(5, 5), list[int]()
+    network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    distance, held = NeighbourDistance(nn.Identity(), None, None, rows(50)), rows(600, seed=1)
+    made = with_parts(network, distance, None, held)
+    assert max(sizes) <= 256
+    with torch.no_grad():
+        whole = Scores(made.scores.parts, WEIGHTS)  # type: ignore[arg-type]
+        whole.fit(whole.values(held, (held - network(held)) ** 2))
+    for name in ("floor", "slope", "offset"):
+        torch.testing.assert_close(getattr(made.scores, name), getattr(whole, name))
