@@ -137,10 +137,19 @@ def test_an_anomaly_ends_the_command_with_4_if_that_is_asked(folder: Path) -> No
 
 
 def test_rows_of_a_table_are_judged_one_by_one(folder: Path) -> None:
-    Path("rows.csv").write_text("\ufeffamount;hour;country\n70;12;ES\n;3;FR\n")
+    Path("rows.csv").write_text("\ufeffamount,hour,country\n70,12,ES\n,3,FR\n")
     first, second = lines(run("detect", "transfers", "rows.csv", "--json"))
     assert [first["file"], second["file"]] == ["rows.csv, row 0", "rows.csv, row 1"]
     assert first["score"] != second["score"]
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_a_table_with_another_separator_is_refused_as_by_a_job(folder: Path, separator: str) -> None:
+    """Its decimals may have commas, and in a job they would be other numbers, or none."""
+    Path("rows.csv").write_text("amount,hour,country\n70,12,ES\n".replace(",", separator))
+    result = run("detect", "transfers", "rows.csv")
+    assert result.exit_code == 3
+    assert f"UNREADABLE: its columns are separated by {separator!r}, and tables are read with commas" in result.stdout
 
 
 def test_columns_that_the_model_does_not_take_are_ignored_and_one_that_it_lacks_is_named(folder: Path) -> None:

@@ -14,6 +14,7 @@ Row = dict[str, float | str | bool | None]
 
 # Texts that mean a missing value, as docs/inputs.md has them.
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "None", "?", "-")
+_OTHER_SEPARATORS = (";", "\t", "|")
 _TRUTH = {"true": 1.0, "false": 0.0}
 
 
@@ -31,16 +32,24 @@ class NotATable(Exception):
 def rows_of(lines: TextIO, model: Model) -> Iterator[Row | WrongRow]:
     """Yield the rows of a CSV file with a header, each with the columns of the model alone; others are ignored.
 
-    Columns are separated by what the header has: a tab, `;` or a comma. Raises NotATable, csv.Error, UnicodeDecodeError.
+    Raises NotATable, also if its columns are not separated by commas, csv.Error, UnicodeDecodeError.
     """
     columns: dict[str, Mapping[str, Any]] = {column["name"]: column for column in model.input["columns"]}
     header = next(lines, "")
-    delimiter = next((each for each in "\t;," if each in header), ",")
-    names = next(csv.reader([header], delimiter=delimiter), [])
+    _check_separator(header)
+    names = next(csv.reader([header]), [])
     _check(names, list(columns))
-    for values in csv.reader(lines, delimiter=delimiter):
+    for values in csv.reader(lines):
         if values:  # and no empty line
             yield _row(dict(zip(names, values, strict=False)), columns, len(values), len(names))
+
+
+def _check_separator(header: str) -> None:
+    """Raise NotATable for other separators than commas: its decimals may be commas, and a batch job does not read it either."""
+    if "," not in header and (separator := next((each for each in _OTHER_SEPARATORS if each in header), "")):
+        raise NotATable(
+            f"its columns are separated by {separator!r}, and tables are read with commas and decimal points; write it so"
+        )
 
 
 def _check(names: Sequence[str], wanted: Sequence[str]) -> None:
