@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import onnx
+import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
@@ -38,6 +39,7 @@ def to_onnx(model: WrappedNetwork, input_name: str, example: Tensor, simplify: S
     """
     with stage("translate to ONNX"):
         program = to_program(model, example, [input_name], list(model.output_names), optimize=False)
+        _rename_inside(program.model.graph)
     if simplify:
         with stage("optimise the graph"):
             origins = network_origins(program.model.graph)
@@ -48,6 +50,15 @@ def to_onnx(model: WrappedNetwork, input_name: str, example: Tensor, simplify: S
         strip_traces(proto)
         check_proto(proto)
     return proto
+
+
+def _rename_inside(graph: ir.Graph) -> None:
+    """Give values inside a graph other names than its outputs have: torch names a look-up `embedding`, after its operator."""
+    outputs = {value.name: value for value in graph.outputs}
+    for node in ir.traversal.RecursiveGraphIterator(graph):
+        for value in node.outputs:
+            if value.name in outputs and value is not outputs[value.name]:
+                value.name = f"inside.{value.name}"
 
 
 def to_program(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.exporter import export_model
-from avizor_export.graph.to_onnx import to_onnx
+from avizor_export.graph.to_onnx import Simplifier, optimise, to_onnx
 from avizor_export.graph.wrap import wrap
 from avizor_export.networks.factories import load_network
 from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
@@ -141,6 +141,26 @@ def test_parity_names_output_size_and_sample() -> None:
     _change_a_weight(proto)
     with pytest.raises(ExportError, match=r"probabilities by up to 0\.\d+ on random"):
         compare_runs(reference, onnxruntime_run(proto), VECTOR, None, "torch")
+
+
+class LooksUp(nn.Module):
+    """Its look-up is called `embedding` by torch, and so is an output of the published graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(8, 3), nn.Linear(18, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.table((x.clamp(-3, 3) + 3).long()).flatten(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("simplify", [optimise, None])
+def test_a_value_inside_may_have_the_name_of_an_output(simplify: Simplifier | None) -> None:
+    """Without the optimiser a graph is tried if it is not proven with it, and the user is to read that proof's error."""
+    served = wrap(LooksUp().eval(), VECTOR, "classify", torch.randn(2, 6))
+    proto = to_onnx(served, "features", torch.randn(2, 6), simplify)
+    assert "embedding" in [output.name for output in proto.graph.output]
+    assert compare_runs(torch_run(served), onnxruntime_run(proto), VECTOR, None, "torch").passed
 
 
 def _change_a_weight(proto: onnx.ModelProto) -> None:
