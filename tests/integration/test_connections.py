@@ -118,7 +118,7 @@ def test_a_client_that_does_not_read_loses_its_connection_and_others_are_served(
 
 def test_health_checks_that_are_not_read_hold_their_places_until_their_connection_is_ended(models: Path) -> None:
     with (
-        gateway(models, "--alpha", 0.05, "--send-timeout-s", 2, "--max-connections", 4) as running,
+        gateway(models, "--alpha", 0.05, "--send-timeout-s", 5, "--max-connections", 4) as running,
         wire_client(running.address) as client,
         grpc.insecure_channel(running.address) as channel,
     ):
@@ -153,7 +153,7 @@ def test_after_thousands_of_cancels_others_are_served_at_once_and_the_client_its
 
 def check_until_refused(stub: health_pb2_grpc.HealthStub) -> None:
     """Check for some time: the calls of the other client may not have arrived yet."""
-    until = time.monotonic() + 1.5
+    until = time.monotonic() + 4
     while time.monotonic() < until:
         stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
 

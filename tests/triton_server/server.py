@@ -89,6 +89,7 @@ class TritonServer:
         self._log_path = log_path
         self._scratch: Path | None = None
         self._log_after_exit = ""
+        self._starts = 0
         self._log_start = 0  # how long the log was when this start began: bytes of earlier ones, or of a kept file
         self._process: subprocess.Popen[bytes] | None = None
         self._ports: _Ports | None = None
@@ -178,6 +179,7 @@ class TritonServer:
         self._end(signal.SIGKILL, 0.0)
 
     def _start_on(self, ports: _Ports) -> None:
+        self._starts += 1
         command = [str(self._install.tritonserver), *self._arguments(ports), *self._extra_args]
         assert self._log_path is not None, "use the server in a with statement"
         others = _unpacking_folders()
@@ -218,7 +220,8 @@ class TritonServer:
             *(f"--load-model={name}" for name in self._load_models),
             "--repository-poll-secs=1",
             f"--exit-timeout-secs={max(1, int(self._stop_timeout_s / 2))}",
-            f"--backend-config=python,shm-region-prefix-name={self.identity}",
+            # Of this start alone: processes of a server that was killed may still hold locks in regions of the same name.
+            f"--backend-config=python,shm-region-prefix-name={self.identity}-{self._starts}-",
             f"--backend-config=python,shm-default-byte-size={_MEBIBYTE}",  # per model instance; it grows as needed
             f"--backend-config=python,shm-growth-byte-size={_MEBIBYTE}",
             f"--backend-config=python,stub-timeout-seconds={int(self._ready_timeout_s)}",
