@@ -5,7 +5,7 @@
 The autoencoder alone, where the job's own work is the largest share, with a worker for each core. It compares the CPU time of a
 clip in a job of N clips and in one of 100 N; of both the CPU time of a job of 65 clips is taken away, which is the start of its
 workers. Jobs are interleaved: N and 65 clips in each round, 100 N in some of them. Medians; in brackets the 95 % interval of
-the ratio, from 2,000 bootstrap samples of the rounds. Exit code 1: the ratio is not within 5 % of 1.
+the ratio, from 2,000 bootstrap samples of the rounds. Exit code 1: a clip costs over 5 % more among a hundred times as many.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _cpu_s(folder: Path, clips: str) -> float:
 
 
 def _print_costs(seconds: dict[str, list[float]], counts: dict[str, int]) -> bool:
-    """Print the CPU time of a clip in both jobs; return whether they differ by more than the goal."""
+    """Print the CPU time of a clip in both jobs; return whether the goal is missed."""
     one, hundred = (_cost_us(seconds, counts, clips) for clips in ("one", "hundred"))
     rng = np.random.default_rng(0)
     ratios = []
@@ -75,9 +75,9 @@ def _print_costs(seconds: dict[str, list[float]], counts: dict[str, int]) -> boo
         ratios.append(_cost_us(sample, counts, "hundred") / _cost_us(sample, counts, "one"))
     low, high = np.quantile(ratios, [0.025, 0.975])
     print(f"\nCPU us a clip: {one:,.0f} of {counts['one']:,}, {hundred:,.0f} of {counts['hundred']:,} clips; {CORES} cores")
-    missed = abs(hundred / one - 1) > GOAL
+    missed = hundred / one - 1 > GOAL
     verdict = "MISSED" if missed else "reached"
-    print(f"ratio: {hundred / one:.3f} ({low:.3f}-{high:.3f})   goal within {GOAL:.0%} of 1: {verdict}")
+    print(f"ratio: {hundred / one:.3f} ({low:.3f}-{high:.3f})   goal at most {1 + GOAL}: {verdict}")
     return missed
 
 
