@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from avizor_inference.arrays import Array, Floats
 from avizor_inference.errors import SettingsError
 from avizor_inference.neighbourhoods import of_unit_length
+from avizor_inference.numpy_headers import with_headers
 from avizor_inference.principal_components import Components
 from avizor_pipeline.projection.embeddings import KEYS
 from avizor_pipeline.projection.methods import Method, Metric
@@ -94,7 +95,7 @@ def read_map(old: str, model: str, method: str) -> MapFile:
         if isinstance(path, Path) and not path.is_file():
             raise FileNotFoundError(path)
         with path.open("rb") if isinstance(path, Path) else path.open() as content:
-            arrays = _arrays_of(content)
+            arrays = with_headers(lambda: _arrays_of(content))
     except FileNotFoundError as error:
         raise SettingsError(f"--place-in {old}: there is no map {path}; `avizor project` makes it") from error
     # A damaged archive ends in errors of many kinds, of zipfile, zlib and numpy.

@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avizor_inference.errors import SettingsError
 from avizor_inference.items.data.array_files import ArrayPack
 from avizor_inference.items.data.arrays import open_array, read_arrays
 from avizor_inference.items.dataset import list_dataset
 from avizor_inference.items.input_spec import SignalInput
 from avizor_inference.items.kinds.signal import SignalFile
 from avizor_inference.repository.probe import Probe
+from avizor_pipeline.projection.map_file import read_map
 
 VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)
 
@@ -80,7 +82,17 @@ def read_named(folder: Path) -> Callable[[], object]:
     return lambda: read_arrays(folder / "a.npz", "a", "b")
 
 
-@pytest.mark.parametrize("reader", [read_probe, read_signal, read_items, read_array, read_named])
+def read_the_map(folder: Path) -> Callable[[], object]:
+    np.savez(folder / "map.npz", format=np.asarray(0), places=VALUES)
+
+    def read() -> None:
+        with pytest.raises(SettingsError, match="not a map of this version"):  # said after all headers have been read
+            read_map(str(folder / "map.npz"), "normal", "tsne")
+
+    return read
+
+
+@pytest.mark.parametrize("reader", [read_probe, read_signal, read_items, read_array, read_named, read_the_map])
 def test_a_header_that_is_disturbed_is_read_again(reader: Callable[[Path], Callable[[], object]], tmp_path: Path) -> None:
     read = reader(tmp_path)
     with collections_that_parse():
