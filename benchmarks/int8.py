@@ -31,6 +31,7 @@ from avizor_export.exporter import export_model
 from avizor_export.front_ends.build import build_front_end, fit_constants
 from avizor_export.precision.speed import compare_speed
 from avizor_export.request import ExportRequest
+from avizor_inference.engines.int8_sums import cpuinfo, lacks_vnni
 from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import AudioInput, LogMelFrontEnd
 from avizor_inference.repository.reports import SpeedComparison, VariantReport
@@ -85,11 +86,7 @@ def generated(count: int = 1300) -> Sounds:
 
 def has_vnni() -> bool:
     """Return whether the CPU can multiply and add four pairs of 8-bit numbers in one instruction; False if not on Linux."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    except OSError:
-        return False
-    return "avx512_vnni" in flags or "avx_vnni" in flags
+    return not lacks_vnni(cpuinfo())
 
 
 def trained(sounds: Sounds, epochs: int) -> tuple[nn.Module, AudioInput]:

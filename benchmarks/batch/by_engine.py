@@ -28,12 +28,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import engines
 import int8
+from batch.__main__ import CORES, JOB
 from batch.measured import run
 
 from avizor_inference.engines.open_engine import engines_here
 
-CORES = len(os.sched_getaffinity(0))
-JOB = [sys.executable, "-c", "from avizor_cli.main import main; main()", "batch"]
 # Way -> model, engine.
 FIRST = "ONNX Runtime, fp32"
 WAYS = {

@@ -18,14 +18,18 @@ def sums_saturate() -> bool:
     """
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
+    return lacks_vnni(cpuinfo())
+
+
+def cpuinfo() -> str:
+    """Return the text of Linux's /proc/cpuinfo, "" elsewhere."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        text = ""
-    return lacks_vnni(text)
+        return ""
 
 
-def lacks_vnni(cpuinfo: str) -> bool:
-    """Return whether a processor has no instruction for whole sums. cpuinfo: the text of Linux's /proc/cpuinfo."""
-    flags = (line.partition(":")[2].split() for line in cpuinfo.splitlines() if line.startswith("flags"))
+def lacks_vnni(text: str) -> bool:
+    """Return whether a processor has no instruction for whole sums. text: what `cpuinfo` returns."""
+    flags = (line.partition(":")[2].split() for line in text.splitlines() if line.startswith("flags"))
     return _WHOLE_SUMS.isdisjoint(next(flags, []))
