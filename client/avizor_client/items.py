@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from avizor_client.files import read_file
 # Inputs of which a file is an item. The fields of Model and of Item have the same names.
 FILE_KINDS = ("image", "audio", "signal")
 
+# A disturbed read is rare, so that this many in a row mean another fault.
+_READS = 20
 _PCM_FORMATS = {"int16": pb.PCM_FORMAT_S16LE, "float32": pb.PCM_FORMAT_F32LE}
 
 
@@ -112,10 +115,18 @@ def _fill_file(message: pb.Item, data: bytes, kind: InputKind, name: str) -> Non
 
 def _open_array(path: Path) -> Array:
     try:
-        found: Array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: is not a .npy file that can be read ({error}); write one with numpy.save") from error
-    return found
+        return _load(path)
+    except Exception as error:  # numpy reads the header as Python's text, and hostile text can raise nearly anything
+        reason = str(error) or type(error).__name__
+        raise InputError(f"{path}: is not a .npy file that can be read ({reason}); write one with numpy.save") from error
+
+
+def _load(path: Path) -> Array:
+    """Read an array; again if another thread parsed Python in the middle (https://github.com/python/cpython/issues/106905)."""
+    for _ in range(_READS):
+        with suppress(SystemError):
+            return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
+    return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
 
 
 def _tensor(values: Array) -> pb.Tensor:

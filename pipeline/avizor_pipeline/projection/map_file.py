@@ -6,18 +6,18 @@ What t-SNE knows of its points (their neighbours and affinities) is computed aga
 from __future__ import annotations
 
 import hashlib
-import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from avizor_inference.arrays import Array, Floats
-from avizor_inference.errors import SettingsError
+from avizor_inference.error_text import one_line
+from avizor_inference.errors import AvizorError, SettingsError
 from avizor_inference.neighbourhoods import of_unit_length
 from avizor_inference.numpy_headers import with_headers
 from avizor_inference.principal_components import Components
@@ -98,9 +98,12 @@ def read_map(old: str, model: str, method: str) -> MapFile:
             arrays = with_headers(lambda: _arrays_of(content))
     except FileNotFoundError as error:
         raise SettingsError(f"--place-in {old}: there is no map {path}; `avizor project` makes it") from error
-    # A damaged archive ends in errors of many kinds, of zipfile, zlib and numpy.
-    except (OSError, ValueError, BadZipFile, EOFError, zlib.error, RuntimeError, TypeError, KeyError, MemoryError) as error:
-        raise SettingsError(f"--place-in {old}: {path} is no map that can be read ({error}); make it again") from error
+    except AvizorError:  # of the store that it is on
+        raise
+    except Exception as error:  # a damaged archive, and a hostile header in it, can raise nearly anything
+        raise SettingsError(
+            f"--place-in {old}: {path} is no map that can be read ({one_line(error)}); make it again"
+        ) from error
     if (format := arrays.pop("format", None)) is None or format.shape != () or format != _FORMAT:
         raise SettingsError(f"--place-in {old}: {path} is not a map of this version of Avizor; make it again")
     if not _belong_together(arrays):

@@ -21,11 +21,13 @@ from avizor_inference.items.dataset import Entry
 from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.kinds.base import Content, TensorBytes
 from avizor_inference.items.source_rule import SourceRule
-from avizor_inference.numpy_headers import with_headers
+from avizor_inference.numpy_headers import read_header
 
 # Items of one entry at most, and their bytes, unless one item has more. A .npz is read from its beginning for each entry.
 _PART_ITEMS = 4096
 _PART_BYTES = {".npy": 16 * 2**20, ".npz": 64 * 2**20}
+# Bytes that one byte of a .npz file unpacks to at most: 1,032 in the compression that numpy writes.
+_MOST_UNPACKED = 1100
 
 
 @dataclass(frozen=True)
@@ -97,24 +99,30 @@ def _open(entry: Entry) -> Iterator[_Array]:
                     arrays = ", ".join(name.removesuffix(".npy") for name in names) or "none"
                     raise MediaError(f"the file holds the arrays {arrays}; save the one of the items as a .npy file")
                 with archive.open(names[0]) as member:
-                    yield _array(member)  # type: ignore[arg-type]
+                    array = _array(member)  # type: ignore[arg-type]
+                    _check_unpacked(archive.getinfo(names[0]), member.tell(), array, file)
+                    yield array
     except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile, NotImplementedError, SyntaxError) as error:
         raise MediaError(f"not an array that can be read ({one_line(error)})") from error
 
 
+def _check_unpacked(info: zipfile.ZipInfo, start: int, array: _Array, file: BinaryIO) -> None:
+    """Raise MediaError unless a member of a .npz file holds its items. start: of its values.
+
+    A header that says more would be listed for ever, and so would a directory of the file that says more than can be in it.
+    """
+    whole = file.seek(0, os.SEEK_END)
+    if info.file_size - start < array.shape[0] * array.item_bytes or info.file_size > _MOST_UNPACKED * whole:
+        raise MediaError(f"the file is damaged: its {whole} bytes do not hold {array.shape[0]} items")
+
+
 def _array(file: BinaryIO) -> _Array:
     """Read the header of an array."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    start = file.tell()
-
-    def header() -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-        file.seek(start)
-        return read(file)
-
-    shape, is_fortran, dtype = with_headers(header)
+    shape, is_fortran, dtype = read_header(file)
     if not shape or not shape[0]:
         raise MediaError(f"the array has the shape {list(shape)}; its first dimension counts the items")
+    if not all(shape):
+        raise MediaError(f"the array has the shape {list(shape)}; each of its items holds no values")
     if is_fortran and len(shape) > 1:
         raise MediaError("the array is in Fortran's order; save numpy.ascontiguousarray of it")
     if dtype.kind not in "biuf":

@@ -45,9 +45,7 @@ def read_arrays(path: Path, *names: str) -> list[Array]:
 def _load(path: Path) -> Array | np.lib.npyio.NpzFile:
     try:
         if is_url(path):
-            with open_file(path) as file:  # of several arrays each is read when it is used, and the file is closed then
-                whole = BytesIO(file.read()) if path.suffix == ".npz" else file
-                return np.load(whole, allow_pickle=False)  # type: ignore[no-any-return]
+            return _load_object(path)
         return with_headers(lambda: np.load(path, mmap_mode="r", allow_pickle=False))  # type: ignore[no-any-return]
     except StoreUnavailable:
         raise
@@ -58,6 +56,18 @@ def _load(path: Path) -> Array | np.lib.npyio.NpzFile:
         raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:
         raise _damaged(path, error) from error
+
+
+def _load_object(path: Path) -> Array | np.lib.npyio.NpzFile:
+    with open_file(path) as file:
+        if path.suffix == ".npz":  # each of its arrays is read when it is used, and the file is closed then
+            return np.load(BytesIO(file.read()), allow_pickle=False)  # type: ignore[no-any-return]
+
+        def whole() -> Array:
+            file.seek(0)
+            return np.load(file, allow_pickle=False)  # type: ignore[no-any-return]
+
+        return with_headers(whole)
 
 
 def _damaged(path: Path, error: Exception) -> DatasetError:

@@ -13,13 +13,9 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
+from avizor_inference import numpy_headers
 from avizor_inference.errors import MediaError
 from avizor_inference.items.signals.layout import Block, Layout, axis_of_channels, block_steps, check_dtype
-from avizor_inference.numpy_headers import with_headers
-
-MAGIC = b"\x93NUMPY"
-# Bytes of a header; numpy writes less than 200 for numbers.
-_LONGEST_HEADER = 10_000
 
 
 @dataclass(frozen=True)
@@ -39,22 +35,12 @@ class Header:
 
 def read_header(file: IO[bytes]) -> Header:
     """Read the header at the file's position. Raises MediaError; also for an array that does not hold real numbers."""
-    start = file.read(8)
-    size_bytes = 2 if start[6:7] == b"\1" else 4
-    size = int.from_bytes(file.read(size_bytes), "little")
-    if len(start) < 8 or start[:6] != MAGIC or start[6] not in (1, 2, 3) or size > _LONGEST_HEADER:
-        raise MediaError("the header of the array is damaged; save it again with numpy.save")
-    text = file.read(size)
-    # Version 3 differs in the encoding of names alone, and arrays of numbers have none.
-    header = size.to_bytes(4, "little") + text
     try:
-        shape, is_fortran, dtype = with_headers(lambda: np.lib.format.read_array_header_2_0(io.BytesIO(header)))
-    except Exception as error:  # damaged text can raise nearly anything
-        raise MediaError("the header of the array is damaged; save it again with numpy.save") from error
+        shape, is_fortran, dtype = numpy_headers.read_header(file)
+    except ValueError as error:
+        raise MediaError(str(error)) from None
     check_dtype(dtype)
-    if any(length < 0 for length in shape):
-        raise MediaError(f"the header of the array says {list(shape)}; save it again with numpy.save")
-    return Header(shape, dtype, is_fortran, 8 + size_bytes + size)
+    return Header(shape, dtype, is_fortran, file.tell())
 
 
 def read_npy(file: BinaryIO, layout: Layout) -> Iterator[Block]:

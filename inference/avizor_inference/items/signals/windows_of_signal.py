@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from avizor_inference import numpy_headers
 from avizor_inference.arrays import Samples
 from avizor_inference.errors import MediaError
 from avizor_inference.items.audio import Level
@@ -19,7 +20,7 @@ from avizor_inference.items.signals.mat4_files import read_mat4
 from avizor_inference.items.windows import Window, Windower, WindowFormat
 
 _READERS: dict[bytes, Reader] = {
-    npy_files.MAGIC: npy_files.read_npy,
+    numpy_headers.MAGIC: npy_files.read_npy,
     npz_files.MAGIC: npz_files.read_npz,
     mat_files.MAGIC: mat_files.read_mat,
     mat_files.MAGIC_HDF5: mat_files.refuse_hdf5,
