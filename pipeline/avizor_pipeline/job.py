@@ -9,6 +9,7 @@ from avizor_inference.anomaly.engine_calibration import check_calibration
 from avizor_inference.anomaly.p_values import require_alpha
 from avizor_inference.engines.base import check_same_digest
 from avizor_inference.engines.open_engine import engine_options
+from avizor_inference.engines.probe_check import check_probe
 from avizor_inference.errors import StoreUnavailable
 from avizor_inference.items.file_access import path_of
 from avizor_inference.unused_memory import give_back
@@ -27,8 +28,8 @@ from avizor_pipeline.sinks.section_files import SectionRecord
 def check_models(settings: JobSettings) -> list[JobModel]:
     """Load the job's models and return them.
 
-    Raises AvizorError if a model cannot be loaded, if the engine serves another one, or if its calibration is too small for
-    alpha, or is from an engine with other scores.
+    Raises AvizorError if a model cannot be loaded, if the engine serves another one, or computes it otherwise than export did,
+    or if its calibration is too small for alpha, or is from an engine with other scores.
     """
     models = open_models(settings)
     with open_job_engine(settings) as engine:
@@ -38,6 +39,8 @@ def check_models(settings: JobSettings) -> list[JobModel]:
                 require_alpha(comparable.calibration, settings.alpha, settings.confidence)
                 options = engine_options(settings.engine, settings.device)
                 check_calibration(engine, model.version, comparable, options)
+            else:
+                check_probe(engine, model.version)
     give_back()  # what the models needed: workers run them
     return models
 

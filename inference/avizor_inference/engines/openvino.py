@@ -15,9 +15,11 @@ import numpy as np
 from avizor_inference.arrays import Array
 from avizor_inference.engines.core_share import CoreShare
 from avizor_inference.engines.in_process import GraphTensor, InProcessEngine, Opened, check_manifest, spec_of
+from avizor_inference.engines.int8_sums import sums_saturate
 from avizor_inference.engines.probe_check import check_answers
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import SettingsError, VersionRefused
+from avizor_inference.repository.calibration import RunPrecision
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class OpenVinoEngine(InProcessEngine):
 
     precision: `fp32` computes each graph in the precision that it has. `bf16` rounds the factors of products in an fp32 graph
         to 8 bits, and changes nothing in a quantised one. A version whose probe items then differ by more than rounding
-        explains is refused when it is opened.
+        explains is refused when it is opened; so is one in int8 where the processor cuts off sums (int8_sums.py).
 
     streams: runs that can go on at once; None for one, or with many_callers as many as core_share says.
 
@@ -74,7 +76,9 @@ class OpenVinoEngine(InProcessEngine):
         rounded = self._precision == "bf16" and version.manifest.precision == "fp32"
         opened = Opened(spec_of(version, "openvino", "bf16" if rounded else None), partial(_Run, graphs))
         if rounded:
-            _prove(opened, version)
+            _prove(opened, version, "bf16")
+        elif version.manifest.precision == "int8" and sums_saturate():
+            _prove(opened, version, "int8")
         return opened
 
     def _settings(self, share: CoreShare) -> dict[str, Any]:
@@ -189,7 +193,7 @@ class _Run:
             self._request = request
 
 
-def _prove(opened: Opened, version: ModelVersion) -> None:
+def _prove(opened: Opened, version: ModelVersion, precision: RunPrecision) -> None:
     """Raise VersionRefused if the version's probe items are computed too differently from export's. Without any, it passes."""
     if (probe := version.probe()) is None:
         return
@@ -197,7 +201,7 @@ def _prove(opened: Opened, version: ModelVersion) -> None:
     batches = [probe.items[start : start + size] for start in range(0, len(probe.items), size)]
     parts = [opened.start()(names, {name: batch}) for batch in batches]
     answers = {each: np.concatenate([part[place] for part in parts]) for place, each in enumerate(names)}
-    check_answers(version, answers, "bf16")
+    check_answers(version, answers, precision)
 
 
 def _tensors(model: Model) -> Iterator[GraphTensor]:

@@ -23,6 +23,11 @@ PROBE_TIMEOUT_S = 60.0
 
 # Share of an output's largest value, by the precision in which it is computed. Squares differ by twice as much.
 _ALLOWED: dict[RunPrecision, float] = {"fp32": 0.02, "bf16": 0.05, "fp16": 0.2, "int8": 0.2}
+# Decision 94.
+_ADVICE: dict[RunPrecision, str] = {
+    "bf16": "use an engine in another precision",
+    "int8": "on x86 without VNNI use --engine ort, as others cut off sums there; else export it again, or correct the engine",
+}
 
 
 def check_probe(engine: Engine, version: ModelVersion, served_as: str = "") -> None:
@@ -53,7 +58,7 @@ def check_answers(version: ModelVersion, answers: Mapping[str, Array], precision
             raise VersionRefused(
                 f"{version.name!r} version {version.version} is not computed as at export: output {name} of its probe items "
                 f"differs by {difference:.2g} of its largest value, where {allowed:g} is allowed in {precision}; "
-                + ("use an engine in another precision" if precision == "bf16" else "export it again, or correct the engine")
+                + _ADVICE.get(precision, "export it again, or correct the engine")
             )
 
 

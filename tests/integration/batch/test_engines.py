@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,9 @@ import pytest
 import tritonclient.grpc
 from integration.jobs import batch, query
 from support.environment import device
+
+from avizor_inference.repository.models import ModelRepository
+from avizor_inference.repository.probe import Probe
 
 MODELS = ("kinds", "normal")
 FULL = 16  # max_batch_size of both
@@ -40,6 +45,24 @@ def test_a_job_gives_the_rows_of_the_embedded_engine_on_the_cpu(
     assert rows == query(f"select count(*) from '{here}/windows/*.parquet'")[0][0]
     assert rows == query(f"select count(*) from '{there}/windows/*.parquet'")[0][0]
     assert (score < 1e-4, probability < 1e-4, different) == (True, True, 0)
+
+
+def test_a_classifier_that_is_not_computed_as_at_export_is_refused_before_the_job(
+    data: Path, models: Path, tmp_path: Path
+) -> None:
+    """It has no calibration whose scores would be compared."""
+    shutil.copytree(models, tmp_path / "models")
+    version = ModelRepository(tmp_path / "models").version("kinds")
+    probe = version.probe()
+    assert probe
+    others = {name: values[:, ::-1].copy() for name, values in probe.outputs.items()}
+    digest = Probe(probe.items, others).write(version.folder / "probe.npz")
+    manifest = version.folder / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"probe_sha256": digest}))
+    result = batch(data, tmp_path / "models", tmp_path / "out")
+    assert result.returncode != 0
+    assert "'kinds' version 1 is not computed as at export: output " in result.stderr
+    assert not (tmp_path / "out" / "windows").exists()
 
 
 def test_a_job_keeps_tritons_batches_full(

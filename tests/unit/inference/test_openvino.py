@@ -16,8 +16,10 @@ from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
 from avizor_inference.engines import openvino
 from avizor_inference.engines.base import InferRequest, engine_kind
+from avizor_inference.engines.int8_sums import sums_saturate
 from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.engines.openvino import OpenVinoEngine, computes_bf16
+from avizor_inference.engines.probe_check import check_probe
 from avizor_inference.errors import DeadlineExceeded, SettingsError, VersionRefused
 from avizor_inference.items.input_spec import TensorInput
 from avizor_inference.repository.models import ModelRepository
@@ -84,6 +86,30 @@ def test_a_quantised_model_stays_int8(tmp_path: Path) -> None:
     for precision in ("fp32", "bf16"):
         with OpenVinoEngine(tmp_path, precision=precision) as engine:
             assert engine_kind(engine.spec("q"), version).precision == "int8"
+
+
+@pytest.mark.skipif(not sums_saturate(), reason="the processor has instructions for whole sums of int8 products")
+def test_a_version_in_int8_of_which_sums_are_cut_off_is_refused(tmp_path: Path) -> None:
+    hidden, head, rng = nn.Linear(64, 16), nn.Linear(16, 3), np.random.default_rng(0)
+    network = nn.Sequential(hidden, nn.ReLU(), head)
+    with torch.no_grad():  # the largest weights throughout, and classes that differ in how large the values are
+        hidden.weight.fill_(0.05)
+        hidden.bias.zero_()
+        head.weight.zero_()[1, 0] = 10
+        head.bias.copy_(torch.tensor([0.0, -26.0, -50.0]))
+    items = (rng.uniform(0.6, 1, (200, 1)) * rng.uniform(0.98, 1, (200, 64))).astype(np.float32)
+    held_out = LabelledItems(items, network(torch.from_numpy(items)).argmax(1).numpy())
+    request = ExportRequest(
+        "q", "classify", WIDE, labels=["a", "b", "c"], real_items=items, held_out=held_out, precision="int8", max_drop=0.1
+    )
+    version = export_model(network, request, tmp_path)
+    with open_engine("ort", ModelRepository(tmp_path)) as engine:
+        check_probe(engine, version)
+    with (
+        OpenVinoEngine(tmp_path) as other,
+        pytest.raises(VersionRefused, match="int8; on x86 without VNNI use --engine ort"),
+    ):
+        other.spec("q")
 
 
 def test_many_sets_of_outputs_are_computed_and_few_graphs_are_kept(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
