@@ -122,8 +122,9 @@ def _one_kind(where: Where, counts: Counter[str]) -> str:
 class NormalItems:
     """Lists the items at a place, and reads those with the numbers that are asked for.
 
-    sources: of each item, by its number. listed: how many items there are, of which at most MOST_ITEMS are here, chosen by
-    chance with the seed. without: names of items that are left out of those; what was left out so far has the same name.
+    row_columns: of tables, those that are read. sources: of each item, by its number. listed: how many items there are, of
+    which at most MOST_ITEMS are here, chosen by chance with the seed. without: names of items that are left out of those; what
+    was left out so far has the same name.
     told: numbers of those that cannot be read, of which a user was told.
     """
 
@@ -136,6 +137,7 @@ class NormalItems:
         without: Collection[str] = (),
     ) -> None:
         self.where = where
+        self.row_columns = frozenset(row_columns or ())
         self._files = ItemFiles(kind, where.columns, where.channels, row_columns)
         if not (is_listing(where.path) or self._files.holds(where.path)):
             raise _one_file(where)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from itertools import islice
 from typing import BinaryIO
 
 import numpy as np
@@ -108,16 +109,17 @@ def _header(entry: Entry) -> tuple[str, ...]:
 
 
 def column_notes(items: NormalItems) -> Iterator[str]:
-    """Yield a warning of tables with columns that the first one does not have: those are not read."""
-    (first, (entry, _)), *others = items.files().items()
-    known, other = set(_header(entry)), list[str]()
-    for name, (each, _) in others[:_HEADERS]:
-        if more := [column for column in _header(each) if column not in known]:
+    """Yield a warning of tables with columns that the first one does not have: those are not read. No others have any."""
+    if not items.row_columns:
+        return
+    other = list[str]()
+    for name, (entry, _) in islice(items.files().items(), _HEADERS):
+        if more := [column for column in _header(entry) if column not in items.row_columns]:
             other.append(f"{name} ({named(more)})")
     if other:
         shown = ", ".join(other[:_NAMED]) + (f" and {len(other) - _NAMED} more" if len(other) > _NAMED else "")
-        some = f"{len(other)} of {len(others) + 1} tables {'have' if len(other) > 1 else 'has'}"
-        yield f"{some} columns that {first} does not have, and which are left out: {shown}"
+        some = f"{len(other)} tables have" if len(other) > 1 else "1 table has"
+        yield f"{some} columns that the first one does not have, and which are left out: {shown}"
 
 
 def _refuse_other_separator(entry: Entry, file: BinaryIO) -> None:

@@ -118,7 +118,7 @@ def plan_for(where: Where, asked: Asked) -> Plan:
     seen = _look(items, asked, modality)
     spec, parts, folds = seen.chosen.input, seen.parts, seen.folds
     warnings = [*named, *source_notes(items), *seen.warnings]
-    warnings += [*check_varied(items, spec), *(column_notes(items) if modality == "table" else ())]
+    warnings += [*check_varied(items, spec), *column_notes(items)]
     sources = items.by_source
     found = items_found(items, seen.plural, f"of {len(sources)} source{'s' * (len(sources) > 1)}", sources, _SHOWN)
     with stage("choose the network"):

@@ -17,7 +17,7 @@ from avizor_export.fitting.classifier.parts import MEASURING, MOST_MEASURING, ST
 from avizor_export.fitting.folder import NormalItems, Where, modality_of
 from avizor_export.fitting.found import files_choice, given_input, items_found
 from avizor_export.fitting.kinds.base import Wanted
-from avizor_export.fitting.look import list_items
+from avizor_export.fitting.look import column_notes, list_items
 from avizor_export.front_ends.build import feature_shape
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
@@ -73,7 +73,7 @@ def plan_classifier(where: Where, asked: AskedClassifier) -> ClassifierPlan:
     items = list_items(where, modality, asked.seed)
     check_classes(items)
     kind = look(items, modality, asked.seed)
-    warnings = tuple(kind.warnings())
+    warnings = (*kind.warnings(), *column_notes(items))
     chosen = (
         choose_input(kind, asked.wanted, asked.network, where)
         if asked.input is None

@@ -19,6 +19,7 @@ from PIL import Image
 from support.normal_folders import write_images, write_rows, write_signals, write_sounds
 
 from avizor_export.fitting import folder
+from avizor_export.fitting.classifier.plan import AskedClassifier, plan_classifier
 from avizor_export.fitting.folder import NormalItems, Where, modality_of
 from avizor_export.fitting.kinds.base import Wanted
 from avizor_export.fitting.plan import Asked, Plan, plan_for, with_latent, with_width
@@ -287,10 +288,29 @@ def test_each_of_several_tables_is_said_with_its_rows_and_so_are_columns_that_no
     pq.write_table(pa.table(numbers | {"country": ["ES"] * 30}), tables / "sub.parquet")
     (warning,) = (each for each in plan(tables).warnings if "column" in each)
     assert warning == (
-        "2 of 4 tables have columns that 0.csv does not have, and which are left out: 1.csv (extra, other), sub.parquet (extra)"
+        "2 tables have columns that the first one does not have, and which are left out: "
+        "1.csv (extra, other), sub.parquet (extra)"
     )
+    asked = AskedClassifier(kind="table")
+    assert plan_classifier(Where(tables, columns=Columns(source="country")), asked).warnings == (warning,)
     for number in range(3, 9):
         write_rows(tables / f"{number}.csv", 100 + number)
     (files,) = (choice for choice in plan(tables).choices if choice.name == "files")
     assert files.reason == "each gave 30 (sub.parquet) to 108 rows (8.csv)"
     assert not any(choice.name == "files" for choice in plan(tables / "1.csv").choices)
+
+
+def test_columns_are_those_of_the_first_table_also_if_none_of_its_rows_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "MOST_ITEMS", 60)
+    write_rows(tmp_path / "0.csv", 1)
+    for number in (1, 2):
+        write_rows(tmp_path / f"{number}.csv", 200, seed=number, more={"extra": list(range(200))})
+    made = plan(tmp_path)
+    assert "0.csv" not in made.items.files()
+    (warning,) = (each for each in made.warnings if "column" in each)
+    assert (
+        warning
+        == "2 tables have columns that the first one does not have, and which are left out: 1.csv (extra), 2.csv (extra)"
+    )
