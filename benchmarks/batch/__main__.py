@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -34,16 +33,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from batch.inputs import export_models, export_plain_models, write_clips
-from batch.measured import Measured, run
+from batch.measured import CORES, JOB, Measured, run, spread
 from batch.sound import AUTOENCODER, CLASSIFIER
 
-CORES = len(os.sched_getaffinity(0))
 MODEL_SETS = (f"{CLASSIFIER},{AUTOENCODER}", AUTOENCODER)
 # Goals: of the floor, by models; of Ray Data's rate; of the loop's rate; of Ray Data's memory; start of a worker.
 FLOOR_GOALS = {MODEL_SETS[0]: 0.92, MODEL_SETS[1]: 0.80}
 RAY_GOAL, LOOP_GOAL, MEMORY_GOAL, START_GOAL_S = 1.5, 2.5, 0.4, 1.5
 ALONE = Path(__file__).with_name("alone.py")
-JOB = [sys.executable, "-c", "from avizor_cli.main import main; main()", "batch"]
 # One shard and one clip, so that a second worker starts.
 START_CLIPS = 65
 HAND_S = 6.0
@@ -148,16 +145,11 @@ def _print_table(names: str, count: int, results: Results) -> None:
     floor = results["floor"]["cpu"]
     for way, measures in results.items():
         share = [cpu / base for cpu, base in zip(measures["cpu"], floor, strict=True)]
-        memory = _range(measures["mib"], 0) if "mib" in measures else "-"
-        print(f"| {way} | {_range(measures['wall'], 0)} | {_range(measures['cpu'], 0)} | {_range(share, 2)} | {memory} |")
-    start = _range(results["job"]["start_s"], 2)
-    parts = (f"{part[3:]} {_range(values, 0)}" for part, values in results["floor"].items() if part.startswith("us "))
+        memory = spread(measures["mib"]) if "mib" in measures else "-"
+        print(f"| {way} | {spread(measures['wall'])} | {spread(measures['cpu'])} | {spread(share, ',.2f')} | {memory} |")
+    start = spread(results["job"]["start_s"], ",.2f")
+    parts = (f"{part[3:]} {spread(values)}" for part, values in results["floor"].items() if part.startswith("us "))
     print(f"\nFloor, us a clip on one thread: {', '.join(parts)}. Start of a worker: {start} CPU s.")
-
-
-def _range(values: list[float], digits: int) -> str:
-    middle, low, high = (f"{value:,.{digits}f}" for value in (statistics.median(values), min(values), max(values)))
-    return f"{middle} ({low}-{high})"
 
 
 def _print_goals(names: str, results: Results) -> bool:

@@ -28,8 +28,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import engines
 import int8
-from batch.__main__ import CORES, JOB
-from batch.measured import run
+from batch.measured import CORES, JOB, run, spread
 
 from avizor_inference.engines.open_engine import engines_here
 
@@ -118,12 +117,8 @@ def _print_table(rates: dict[str, list[float]], accuracy: dict[str, float]) -> b
         lost = accuracy[FIRST] - accuracy[way] > MOST_LOST
         missed |= lost or median(ratios) < GOALS.get(way, 0)
         goal = f"{GOALS[way]}" if way in GOALS else ""
-        print(f"| {way} | {_range(values, ',.0f')} | {_range(ratios, '.2f')} | {goal} | {accuracy[way]:.4f} |")
+        print(f"| {way} | {spread(values)} | {spread(ratios, '.2f')} | {goal} | {accuracy[way]:.4f} |")
     return missed
-
-
-def _range(values: list[float], form: str) -> str:
-    return f"{median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ from statistics import median
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from batch.__main__ import CORES, JOB, START_CLIPS
+from batch.__main__ import START_CLIPS
 from batch.inputs import export_autoencoder, write_clips
-from batch.measured import run
+from batch.measured import CORES, JOB, run
 from batch.sound import AUTOENCODER
 
 TIMES = 100

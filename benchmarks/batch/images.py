@@ -25,20 +25,18 @@ from PIL import Image
 from torchvision.models import resnet18
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from batch.measured import Measured, run
+from batch.measured import CORES, JOB, Measured, run, spread
 
 from avizor_export.architectures.catalogue import build
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
 from avizor_inference.items.kinds.image import ImageInput
 
-CORES = len(os.sched_getaffinity(0))
 SIDE = 256
 # Model -> pictures: a minute of work or more on two cores.
 COUNTS = {"lenet": 60_000, "r18": 8_000}
 _DIFFERENT = 500
 LOADER = Path(__file__).with_name("loader_way.py")
-JOB = [sys.executable, "-c", "from avizor_cli.main import main; main()", "batch"]
 
 
 def main() -> None:
@@ -119,16 +117,12 @@ def _print_table(model: str, count: int, rates: dict[str, list[float]], memory: 
     """Print what one model gave; return whether the job is slower than the better loader."""
     print(f"\n{model}, {count} JPEGs of {SIDE} x {SIDE}, {CORES} cores\n\n| way | pictures/s | peak MiB |\n|---|---:|---:|")
     for way, values in rates.items():
-        print(f"| {way} | {_range(values)} | {_range(memory[way])} |")
+        print(f"| {way} | {spread(values)} | {spread(memory[way])} |")
     medians = {way: statistics.median(values) for way, values in rates.items()}
     job = medians.pop("job")
     ratio = job / max(medians.values())
     print(f"\n{model}: job / better loader: {ratio:.2f}   goal at least 1.0: {'reached' if ratio >= 1 else 'MISSED'}")
     return ratio < 1
-
-
-def _range(values: list[float]) -> str:
-    return f"{statistics.median(values):,.0f} ({min(values):,.0f}-{max(values):,.0f})"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Run a command, and measure its time, its CPU time and its memory, with all processes that it starts."""
+"""Run a command, such as a batch job, and measure its time, its CPU time and its memory, with all processes that it starts."""
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -9,8 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import psutil
+
+CORES = len(os.sched_getaffinity(0))
+# A batch job, before its arguments.
+JOB = [sys.executable, "-c", "from avizor_cli.main import main; main()", "batch"]
 
 _POLL_S = 0.1
 
@@ -48,6 +54,11 @@ def run(command: list[str | Path], look: Callable[[Sequence[psutil.Process]], No
         sys.exit(f"exit code {process.returncode}: {' '.join(map(str, command))}\n{error}")
     # What is sampled lacks the last moments; what the system counts lacks processes for which nobody waited, as Ray's.
     return Measured(seconds, max(sum(cpu.values()), _cpu_of_ended() - before), peak / 2**20, output)
+
+
+def spread(values: Sequence[float], form: str = ",.0f") -> str:
+    """Return the median of some values, and in brackets the lowest and the highest, each in this form."""
+    return f"{median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
 
 
 def _cpu_of_ended() -> float:

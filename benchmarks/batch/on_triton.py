@@ -28,9 +28,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "tests"))
-from batch.__main__ import ALONE, CORES, JOB
+from batch.__main__ import ALONE
 from batch.inputs import export_models, write_clips
-from batch.measured import run
+from batch.measured import CORES, JOB, run, spread
 from batch.sound import AUTOENCODER, CLASSIFIER
 from triton_server.install import install
 from triton_server.server import TritonServer
@@ -72,7 +72,7 @@ def main() -> None:
         options.json.write_text(json.dumps(values))
     ratio = statistics.median(values["job"]) / statistics.median(values["floor"])
     print(f"\n{options.model} on Triton, {count} clips, {CORES} cores: clips/s")
-    print(f"floor {_range(values['floor'])}, job {_range(values['job'])}")
+    print(f"floor {spread(values['floor'])}, job {spread(values['job'])}")
     print(f"job / floor: {ratio:.2f}   goal at least {GOAL}: {'reached' if ratio >= GOAL else 'MISSED'}")
     sys.exit(ratio < GOAL)
 
@@ -112,10 +112,6 @@ def _job_s(folder: Path, model: str, address: str, clips: str) -> float:
     done = run([*command, "--out", out, "--workers", str(CORES), "--engine", f"triton://{address}"])
     shutil.rmtree(out)
     return done.seconds
-
-
-def _range(values: list[float]) -> str:
-    return f"{statistics.median(values):,.0f} ({min(values):,.0f}-{max(values):,.0f})"
 
 
 if __name__ == "__main__":

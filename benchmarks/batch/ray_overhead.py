@@ -28,6 +28,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from batch.inputs import export_autoencoder, write_clips
+from batch.measured import JOB
 from batch.sound import AUTOENCODER, SOUND
 from support.ray_nodes import RayNodes, ray_nodes, short_folder
 
@@ -35,7 +36,6 @@ from avizor_inference.items.dataset import Entry
 from avizor_pipeline.runners.ray_node import to_arguments
 from avizor_pipeline.sharding import Shard
 
-JOB = [sys.executable, "-c", "from avizor_cli.main import main; main()", "batch"]
 _LOOK_S = 0.1
 _CALLS = 200
 
