@@ -48,6 +48,7 @@ from avizor_inference.calibration_options import (
     warn_of_one_window_recordings,
 )
 from avizor_inference.cli_option_groups import GroupedCommand
+from avizor_inference.finite_range import FiniteRange
 from avizor_inference.items.data.item_files import read_recordings, sample_items
 from avizor_inference.items.dataset import Columns
 from avizor_inference.items.input_spec import InputSpec
@@ -142,7 +143,7 @@ Examples:
 @source_options("the data")
 @click.option("--int8", is_flag=True, help="Quantise the network, for CPUs or TensorRT.")
 @click.option("--fp16", is_flag=True, help="Convert the network to float16, for GPUs.")
-@click.option("--max-drop", type=click.FloatRange(0, 1), default=0.01, help="Largest loss of the metric that is accepted.")
+@click.option("--max-drop", type=FiniteRange(0, 1), default=0.01, help="Largest loss of the metric that is accepted.")
 @serving_options
 @show_stages()
 def export(**options: Any) -> None:

@@ -13,6 +13,7 @@ from avizor_inference.cli_option_groups import with_options
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import runs_here
 from avizor_inference.errors import SettingsError
+from avizor_inference.finite_range import FiniteRange
 from avizor_inference.gateway_connection import GatewayAddress
 from avizor_inference.load_version import load_embedded, load_on_triton, served_version, version_before
 from avizor_inference.model_options import engine_options, models_option, version_option
@@ -56,7 +57,7 @@ def _gateway(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--wait-s",
             metavar="SECONDS",
-            type=click.FloatRange(min=0.1),
+            type=FiniteRange(min=0.1),
             default=60.0,
             show_default=True,
             help="Longest wait for the gateway. It looks at its repository every --scan-s, and on SIGHUP.",

@@ -10,6 +10,7 @@ import click
 import duckdb  # noqa: F401 - where it is missing, `avizor` names the extra that brings it
 
 from avizor_inference.cli_option_groups import GroupedCommand
+from avizor_inference.finite_range import FiniteRange
 from avizor_inference.items.file_access import name_of
 from avizor_inference.review_answers import ANSWERS_FILE, MOST_NAME, AnswerFile
 
@@ -43,7 +44,7 @@ _FILE = click.Path(path_type=Path)
 )
 @click.argument("results", type=_FILE)
 @click.option("--models", type=_FILE, show_default="the job's", help="The model repository, for the error maps.")
-@click.option("--alpha", type=click.FloatRange(0, 1, True, True), show_default="the job's", help="Flag at this alpha.")
+@click.option("--alpha", type=FiniteRange(0, 1, True, True), show_default="the job's", help="Flag at this alpha.")
 @click.option(
     "--review-sample",
     metavar="N",

@@ -15,6 +15,7 @@ import uvloop
 from avizor_inference.addresses import bare_host
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.error_text import reason
+from avizor_inference.finite_range import FiniteRange
 from avizor_service.keeping.options import GROUP, keep_options
 from avizor_service.settings import Settings
 from avizor_service.whole import Addresses
@@ -24,8 +25,12 @@ _log = logging.getLogger(__name__)
 _PATH = click.Path(path_type=Path)
 _PORT = click.IntRange(0, 65535)
 _AT_LEAST_1 = click.IntRange(min=1)
-# gRPC counts milliseconds in 32 bits.
-_SECONDS = click.FloatRange(min=0.1, max=2_000_000)
+# gRPC counts connections, bytes of a message and milliseconds in 32 bits.
+_CONNECTIONS = click.IntRange(1, 1_000_000)
+_MESSAGE_MIB = click.IntRange(1, 2046)
+# The system counts bytes of memory in 63 bits.
+_MEMORY_MIB = click.IntRange(1, 1 << 40)
+_SECONDS = FiniteRange(min=0.1, max=2_000_000)
 _DEFAULTS = Settings(models=Path("models"))
 
 _GROUPS = {
@@ -94,7 +99,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
 @click.option(
     "--scan-s",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=_DEFAULTS.scan_s,
     help="Seconds between two looks for new versions, calibrations and models, which are then served. 0: only on SIGHUP.",
 )
@@ -192,14 +197,14 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
 @click.option(
     "--alpha",
     metavar="SHARE",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     default=_DEFAULTS.alpha,
     help="Promised share of false alarms, at which the metrics count anomalies. A request may ask for another.",
 )
 @click.option(
     "--confidence",
     metavar="SHARE",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     default=_DEFAULTS.confidence,
     show_default="alpha is kept on average over calibrations",
     help="Probability with which each calibration keeps alpha, e.g. 0.95. A request may ask for another.",
@@ -224,7 +229,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     "--max-streams", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.max_streams, help="Most streams (Monitor) at once."
 )
 @click.option(
-    "--max-message-mib", metavar="MIB", type=_AT_LEAST_1, default=_DEFAULTS.max_message_mib, help="Largest request, in MiB."
+    "--max-message-mib", metavar="MIB", type=_MESSAGE_MIB, default=_DEFAULTS.max_message_mib, help="Largest request, in MiB."
 )
 @click.option(
     "--max-answer-mib",
@@ -243,12 +248,12 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
 @click.option(
     "--max-wait-s",
     metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=_DEFAULTS.max_wait_s,
     help="Longest expected wait behind other calls, in seconds; a call that would wait longer is rejected at once.",
 )
 @click.option(
-    "--max-connections", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.max_connections, help="Most connections at once."
+    "--max-connections", metavar="N", type=_CONNECTIONS, default=_DEFAULTS.max_connections, help="Most connections at once."
 )
 @click.option("--max-items", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.max_items, help="Most items in one request.")
 @click.option(
@@ -278,7 +283,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
 @click.option(
     "--decoder-memory-mib",
     metavar="MIB",
-    type=_AT_LEAST_1,
+    type=_MEMORY_MIB,
     default=_DEFAULTS.decoder_memory_mib,
     help="Most memory that decoding one item, or drawing one picture of Explain, may take, in MiB. A process that decodes has "
     "50 MiB besides.",
@@ -286,7 +291,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
 @click.option(
     "--decode-timeout-s",
     metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=_DEFAULTS.decode_timeout_s,
     help="Longest time that decoding one item, or drawing one picture of Explain, may take.",
 )
@@ -335,14 +340,14 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
 @click.option(
     "--stop-delay-s",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=_DEFAULTS.stop_delay_s,
     help="Seconds that calls are still taken after health checks say NOT_SERVING on shutdown.",
 )
 @click.option(
     "--grace-s",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=_DEFAULTS.grace_s,
     help="Seconds given to running calls on shutdown.",
 )

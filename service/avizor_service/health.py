@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from avizor_inference.caller_token import token_in
 from avizor_inference.error_text import printable
 from avizor_inference.errors import TokenFileError
+from avizor_inference.finite_range import FiniteRange
 
 # Docker sets http_proxy in every container, for connections to the outside. A proxy would look for 127.0.0.1 elsewhere.
 _CHANNEL = [("grpc.enable_http_proxy", 0)]
@@ -44,7 +45,7 @@ _URL = re.compile(r"https?://", re.IGNORECASE)
 @click.option(
     "--timeout-s",
     metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=3.0,
     help="Seconds to wait for an answer.",
 )

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from avizor_client.cli.finite_range import FiniteRange
 from avizor_client.cli.output import printable
 from avizor_client.client import Client
 from avizor_client.connection import MAX_ANSWER_MIB, Tls
@@ -56,7 +57,7 @@ _OPTIONS = (
     click.option(
         "--timeout-s",
         metavar="SECONDS",
-        type=click.FloatRange(min=0, min_open=True),
+        type=FiniteRange(min=0, min_open=True),
         default=60.0,
         show_default=True,
         help="Seconds to wait for an answer, with all tries.",

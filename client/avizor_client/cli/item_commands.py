@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from avizor_client.answers import Answer, Classification, ClassProbability, Embedding, Reconstruction, Span, Verdict
+from avizor_client.cli.finite_range import FiniteRange
 from avizor_client.cli.output import judges, print_line
 from avizor_client.cli.questions import Question, item_options
 from avizor_client.client import Client
@@ -21,7 +22,7 @@ from avizor_client.requests import Format
 @click.option("--top-k", type=click.IntRange(min=0), default=0, show_default="1, or all over their thresholds", help="Classes.")
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     default=0.0,
     show_default=True,
     help="Only classes of at least this probability.",
@@ -60,7 +61,7 @@ def _classes(classes: Sequence[ClassProbability]) -> str:
 @item_options
 @click.option(
     "--alpha",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     show_default="that of the gateway",
     help="Promised share of false alarms.",
 )

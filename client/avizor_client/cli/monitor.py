@@ -13,6 +13,7 @@ import click
 
 from avizor_client.answers import MonitoredWindow, MonitorStarted
 from avizor_client.cli.connection_options import connection_options
+from avizor_client.cli.finite_range import FiniteRange
 from avizor_client.cli.listed_items import STANDARD_INPUT
 from avizor_client.cli.output import judges, plain, print_json, print_line
 from avizor_client.cli.unknown_sources import UnknownSources
@@ -52,7 +53,7 @@ class Sound:
 @click.option("--source", metavar="NAME", default="", help="Where the sound comes from, such as the name of a machine.")
 @click.option(
     "--false-alarms-per-hour",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=1.0,
     show_default=True,
     help="Largest expected number of false alarms.",
@@ -60,7 +61,7 @@ class Sound:
 @click.option("--assume-exchangeable", is_flag=True, help="Let that bound rest on the sound: see docs/monitor.md.")
 @click.option(
     "--alpha",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     show_default="that of the gateway",
     help="Share of normal stretches that are flagged.",
 )

@@ -19,6 +19,7 @@ from avizor_export.model_names import check_name
 from avizor_export.progress import show_stages
 from avizor_inference.calibration_options import check_columns
 from avizor_inference.cli_option_groups import GroupedCommand
+from avizor_inference.finite_range import FiniteRange
 from avizor_inference.items.data.item_files import check_exists
 from avizor_inference.items.dataset import Columns
 from avizor_inference.items.source_rule import SourceRule
@@ -83,11 +84,11 @@ class _Size(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--input", metavar="DESCRIPTION", help="The whole input, front end included, as `avizor export --input` takes it."
 )
-@click.option("--sample-rate", metavar="HZ", type=click.FloatRange(min=1), help="Of the model (sound, signals).")
+@click.option("--sample-rate", metavar="HZ", type=FiniteRange(min=1), help="Of the model (sound, signals).")
 @click.option(
-    "--window", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), help="Seen at a time; steps without a rate."
+    "--window", metavar="SECONDS", type=FiniteRange(min=0, min_open=True), help="Seen at a time; steps without a rate."
 )
-@click.option("--hop", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), help="From one window to the next.")
+@click.option("--hop", metavar="SECONDS", type=FiniteRange(min=0, min_open=True), help="From one window to the next.")
 @click.option("--size", metavar="WIDTHxHEIGHT", type=_Size(), help="Of images, in pixels.")
 @click.option("--take", metavar="COLUMN", multiple=True, help="Column of a table to take, and no others; may be repeated.")
 @click.option("--leave-out", metavar="COLUMN", multiple=True, help="Column of a table not to take; may be repeated.")
@@ -102,11 +103,11 @@ class _Size(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--calibration",
     metavar="SHARE",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     help="Share of the items that calibrates, such as 0.3, and is not trained on.",
 )
 @click.option("--folds", metavar="N", type=click.IntRange(min=0), help="Folds of cross-fitting; 0: hold a share out instead.")
-@click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="For the commands at the end.")
+@click.option("--alpha", type=FiniteRange(0, 1, min_open=True, max_open=True), help="For the commands at the end.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed gives the same model.")
 @show_stages(least_s=1.0)
 def fit(**options: Any) -> None:

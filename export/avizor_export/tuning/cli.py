@@ -36,6 +36,7 @@ from avizor_inference.engines.embedded import Device, runs_on_gpu
 from avizor_inference.engines.open_engine import EMBEDDED, TUNED, engine_options, engines_here, open_engine, runs_here
 from avizor_inference.engines.temporary_model import temporary_name
 from avizor_inference.errors import CalibrationError, ExportError, VersionRefused
+from avizor_inference.finite_range import FiniteRange
 from avizor_inference.items.data.item_files import read_recordings
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
@@ -92,13 +93,13 @@ Examples:
 )
 @click.option("--items", type=_path, help="Real items to send: a folder, .csv, .parquet or .npy; else random ones.")
 @click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Device of the engine `ort`.")
-@click.option("--seconds", type=click.FloatRange(min=0.01, max=3600), default=3.0, help="Seconds of calls for each candidate.")
+@click.option("--seconds", type=FiniteRange(min=0.01, max=3600), default=3.0, help="Seconds of calls for each candidate.")
 @_numbers("--batch", 0, "Rows of one call. On Triton: preferred batch sizes, 0 for none.")
 @_numbers("--threads", 0, "CPU threads for one run of the model; 0 is one for each core.")
 @_numbers("--instances", 1, "Calls at once on one session. On Triton: instances of the model.")
 @_numbers("--queue-delay-us", 0, "Triton: how long a request may wait for others to share a batch with (microseconds).")
 @_numbers("--clients", 1, "Triton: clients that call at once.")
-@click.option("--max-p99-ms", type=click.FloatRange(min=0, min_open=True), help="Highest acceptable p99 (milliseconds).")
+@click.option("--max-p99-ms", type=FiniteRange(min=0, min_open=True), help="Highest acceptable p99 (milliseconds).")
 @click.option("--plot", "picture", type=_path, show_default="tune-MODEL.png", help="PNG file to write, throughput against p99.")
 @click.option("--dry-run", is_flag=True, help="Measure and choose, but do not change config.pbtxt.")
 def tune(**options: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import click
 
 from avizor_inference.errors import JobError
+from avizor_inference.finite_range import FiniteRange
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.input_spec import has_channels
 from avizor_inference.items.kinds.base import TensorBytes
@@ -152,7 +153,7 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 @click.option(
     "--runs-every",
     metavar="HOURS",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="Hours between two runs, as your scheduler starts them: an alert tells of one that is missing.",
 )
 def batch(

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from avizor_inference.finite_range import FiniteRange
 from avizor_pipeline.projection.methods import Metric
 from avizor_pipeline.projection.similar import Neighbour, find_neighbours
 from avizor_pipeline.sinks.output_files import OutputPath, output_path
@@ -30,7 +31,7 @@ Examples:
 )
 @click.option("--window", metavar="N", type=click.IntRange(min=0), help="Compare this window of a recording, from 0.")
 @click.option(
-    "--start", "start_s", metavar="SECONDS", type=click.FloatRange(min=0), help="Compare the last window that begins by then."
+    "--start", "start_s", metavar="SECONDS", type=FiniteRange(min=0), help="Compare the last window that begins by then."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 def neighbours(

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from avizor_inference.cli_option_groups import GroupedCommand
+from avizor_inference.finite_range import FiniteRange
 from avizor_pipeline.projection.colours import COLOURS
 from avizor_pipeline.projection.project import MOST_POINTS, ProjectionRequest, project
 from avizor_pipeline.projection.write import ProjectionReport
@@ -58,7 +59,7 @@ _MOST_THREADS = 2
 @click.option(
     "--perplexity",
     metavar="N",
-    type=click.FloatRange(min=1),
+    type=FiniteRange(min=1),
     show_default="30, or fewer for few points",
     help="About how many neighbours of a point t-SNE keeps.",
 )

@@ -11,6 +11,7 @@ import click
 
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.errors import SettingsError
+from avizor_inference.finite_range import FiniteRange
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.path_lists import is_pattern
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
@@ -89,7 +90,7 @@ Exit codes:
 @click.option(
     "--settle-s",
     metavar="S",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=2.0,
     help="Seconds for which a file has to stay as it is until it counts as finished; more for folders of another machine.",
 )
@@ -100,21 +101,21 @@ Exit codes:
 @click.option(
     "--recording-s",
     metavar="S",
-    type=click.FloatRange(min=1),
+    type=FiniteRange(min=1),
     show_default="3600",
     help="Seconds of sound after which a new recording begins, with a row of its own in recordings/.",
 )
 @click.option(
     "--every-s",
     metavar="S",
-    type=click.FloatRange(min=0.1),
+    type=FiniteRange(min=0.1),
     default=10.0,
     help="Least seconds between two parts of the tables: what comes meanwhile is written together.",
 )
 @click.option(
     "--silent-after-s",
     metavar="S",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     show_default="never",
     help="Seconds without anything from a source after which it is said to be silent.",
 )

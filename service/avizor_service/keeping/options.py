@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from avizor_inference.finite_range import FiniteRange
 from avizor_service.settings import Settings
 
 _DEFAULTS = Settings(models=Path("models"))
@@ -55,7 +56,7 @@ _OPTIONS = (
     click.option(
         "--keep-flagged-max-days",
         metavar="DAYS",
-        type=click.FloatRange(min=0, min_open=True, max=36_500),
+        type=FiniteRange(min=0, min_open=True, max=36_500),
         default=_DEFAULTS.keep_flagged_max_days,
         help="Days after which a kept item is removed.",
     ),

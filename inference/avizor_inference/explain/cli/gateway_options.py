@@ -15,6 +15,7 @@ from avizor_inference.explain.cli.each_item import each_item
 from avizor_inference.explain.cli.map_output import MapOutput, name_of_maps
 from avizor_inference.explain.heat_map import Kind
 from avizor_inference.explain.hiding.settings import DEFAULT, HidingSettings
+from avizor_inference.finite_range import FiniteRange
 from avizor_inference.gateway_connection import GatewayAddress, check_installed
 
 GATEWAY_OPTIONS = ("gateway", "token_file", "ca_file", "timeout_s")
@@ -53,7 +54,7 @@ def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--timeout-s",
             metavar="SECONDS",
-            type=click.FloatRange(min=0, min_open=True),
+            type=FiniteRange(min=0, min_open=True),
             default=300.0,
             show_default=True,
             help="Seconds to wait for an answer of the gateway.",
