@@ -37,6 +37,8 @@ def to_onnx(model: WrappedNetwork, input_name: str, example: Tensor, simplify: S
     translated it.
     Raises ExportError if torch cannot trace the network, or the graph breaks the contract of the model repository.
     """
+    if input_name in model.state_dict():
+        raise ExportError(f"input {input_name!r} has the name of a weight; give it another one")
     with stage("translate to ONNX"):
         program = to_program(model, example, [input_name], list(model.output_names), optimize=False)
         _rename_inside(program.model.graph)

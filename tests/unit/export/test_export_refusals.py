@@ -1,5 +1,6 @@
 """exporter.py: what export refuses, and that the message says what to change."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,14 @@ def test_a_value_inside_may_have_the_name_of_an_output(simplify: Simplifier | No
     proto = to_onnx(served, "features", torch.randn(2, 6), simplify)
     assert "embedding" in [output.name for output in proto.graph.output]
     assert compare_runs(torch_run(served), onnxruntime_run(proto), VECTOR, None, "torch").passed
+
+
+def test_an_input_with_the_name_of_a_weight_is_refused() -> None:
+    """Torch would take the weight for the input, and say that its batch is frozen."""
+    served = wrap(nn.Linear(6, 2).eval(), VECTOR, "classify", torch.randn(2, 6))
+    (name, *_) = served.state_dict()
+    with pytest.raises(ExportError, match=f"input '{re.escape(name)}' has the name of a weight; give it another one"):
+        to_onnx(served, name, torch.randn(2, 6))
 
 
 def _change_a_weight(proto: onnx.ModelProto) -> None:
