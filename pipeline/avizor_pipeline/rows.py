@@ -37,12 +37,13 @@ def window_columns(model: JobModel, entries: Sequence[Entry], spans: Sequence[Sp
 def class_columns(labels: Sequence[str], probabilities: Array, thresholds: Sequence[float] = (), k: int = 3) -> Columns:
     """Return the columns of a classifier's windows. probabilities: float32[windows, classes].
 
-    thresholds: see `mean_class_columns`. k: classes in `top_k`.
+    thresholds: see `mean_class_columns`. k: classes in `top_k`, at least 1.
     """
-    rows = [
-        mean_class_columns(labels, each, thresholds) | {"top_k": _structs(top_k(each, labels, k))} for each in probabilities
-    ]
-    return {name: [row[name] for row in rows] for name in rows[0]}
+    best = [_structs(top_k(each, labels, k)) for each in probabilities]
+    columns: Columns = {name: [first[name] for first, *_ in best] for name in ("label", "probability")}
+    if thresholds:
+        columns["labels"] = [_structs(present_classes(each, labels, thresholds)) for each in probabilities]
+    return columns | {"top_k": best}
 
 
 def item_row(model: JobModel, entry: Entry, windows: int, level: Level) -> TableRow:

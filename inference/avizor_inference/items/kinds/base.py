@@ -277,7 +277,12 @@ class ItemInput(Strict, ABC):
 
     def takes(self, content: Content) -> bool:
         """Return whether the model takes such an item."""
-        return isinstance(content, (TensorBytes, *self.contents()))
+        return isinstance(content, self._taken)
+
+    @cached_property
+    def _taken(self) -> tuple[type[Content], ...]:
+        """Return what is taken, made once: every item is compared with it, and more than once."""
+        return (TensorBytes, *self.contents())
 
     def to_picture(self) -> Callable[[Array], Pixels]:
         """Return what makes a picture of the reconstruction of one item, on the scale of the front end's output.

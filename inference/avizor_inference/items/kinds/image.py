@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from avizor_inference.arrays import Array, Items, Pixels
 from avizor_inference.errors import InvalidInput
-from avizor_inference.items.image_geometry import Filter, Fit, distortion
+from avizor_inference.items.image_geometry import Filter, Fit, Size, distortion
 from avizor_inference.items.kinds.base import FileContent, ItemInput, OneRow
 from avizor_inference.items.kinds.short_form import fields_of
 from avizor_inference.items.tensor_spec import TensorSpec
@@ -77,16 +77,22 @@ class ImageFile(FileContent, OneRow):
 
     def row(self, spec: ItemInput) -> Items:
         """See OneRow."""
-        return self.noted_row(spec)[0]
+        return self._fitted(spec)[0]
 
     def noted_row(self, spec: ItemInput) -> tuple[Items, str]:
         """See OneRow."""
+        assert isinstance(spec, ImageInput)  # it takes images
+        row, size = self._fitted(spec)
+        return row, distortion(size, spec)
+
+    def _fitted(self, spec: ItemInput) -> tuple[Items, Size]:
+        """Return the row, and the picture's own size, upright."""
         from avizor_inference.items.images import fitted, open_image  # Pillow is not loaded to read a manifest
 
         assert isinstance(spec, ImageInput)  # it takes images
         with self.open() as file:
             image = open_image(file, spec)
-        return fitted(image, spec), distortion((image.height, image.width), spec)
+        return fitted(image, spec), (image.height, image.width)
 
 
 class ImageInput(ItemInput):
