@@ -180,6 +180,7 @@ bench-batch: $(STAMP) ## Compare the batch job with its floor, other ways and Ra
 	$(BIN)/python benchmarks/batch --ray-python $(VENV)-ray/bin/python $(BENCH_FLAGS)
 	$(BIN)/python benchmarks/batch/images.py $(BENCH_FLAGS)
 	$(BIN)/python benchmarks/batch/on_triton.py $(BENCH_FLAGS)
+	$(BIN)/python benchmarks/batch/on_triton.py --apart $(BENCH_FLAGS)
 	$(BIN)/python benchmarks/batch/by_engine.py $(BENCH_FLAGS)
 	$(BIN)/python benchmarks/batch/hundred_times.py
 

@@ -18,10 +18,13 @@ from batch.sound import AUTOENCODER, CLASSIFIER, PATCH, RATE, SAMPLES, SOUND
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
+from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.items.input_spec import InputSpec, TensorInput
 
 # Clips that differ. A larger set has them under several names.
 _DIFFERENT = 1000
+
+_AS_EXPORTED = ServingOptions()
 
 
 def write_clips(folder: Path, count: int, like: Path | None = None) -> None:
@@ -40,14 +43,14 @@ def write_clips(folder: Path, count: int, like: Path | None = None) -> None:
         soundfile.write(path, sound, RATE, subtype="PCM_16")
 
 
-def export_models(folder: Path, sound: InputSpec = SOUND, suffix: str = "") -> None:
+def export_models(folder: Path, sound: InputSpec = SOUND, suffix: str = "", serving: ServingOptions = _AS_EXPORTED) -> None:
     """Export both models with random weights: speed does not depend on them. suffix: of their names."""
     torch.manual_seed(0)
     network = resnet18(num_classes=10)
     network.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
-    request = ExportRequest(CLASSIFIER + suffix, "classify", sound, labels=list("0123456789"))
+    request = ExportRequest(CLASSIFIER + suffix, "classify", sound, labels=list("0123456789"), serving=serving)
     export_model(network.eval(), request, folder)
-    export_autoencoder(folder, sound, suffix)
+    export_autoencoder(folder, sound, suffix, serving)
 
 
 def export_plain_models(folder: Path) -> None:
@@ -55,7 +58,9 @@ def export_plain_models(folder: Path) -> None:
     export_models(folder, TensorInput(name="log_mel", dtype="float32", item_shape=PATCH), "-plain")
 
 
-def export_autoencoder(folder: Path, sound: InputSpec = SOUND, suffix: str = "") -> None:
+def export_autoencoder(
+    folder: Path, sound: InputSpec = SOUND, suffix: str = "", serving: ServingOptions = _AS_EXPORTED
+) -> None:
     """Export the autoencoder alone."""
     autoencoder = build_autoencoder("conv16s2bn conv32s2bn conv64s2bn latent64", PATCH)
-    export_model(autoencoder, ExportRequest(AUTOENCODER + suffix, "reconstruct", sound), folder)
+    export_model(autoencoder, ExportRequest(AUTOENCODER + suffix, "reconstruct", sound, serving=serving), folder)

@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--mlserver-python", type=Path)
+    parser.add_argument("--mlserver-python", type=lambda text: Path(text).absolute())  # MLServer starts in another folder
     parser.add_argument("--only", type=lambda text: text.split(","), default=[])
     parser.add_argument("--model", choices=[LENET.name, R18.name], action="append", default=[])
     parser.add_argument("--json", type=Path)
