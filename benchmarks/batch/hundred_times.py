@@ -41,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     counts = {"start": START_CLIPS, "one": options.clips, "hundred": options.clips * TIMES}
     seconds: dict[str, list[float]] = {name: [] for name in counts}
-    every = max(1, options.rounds // options.long_rounds)
+    every = -(-options.rounds // options.long_rounds)  # never more long ones than asked
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         export_autoencoder(folder / "models")
