@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from pathlib import Path
 
 _TEMPORARY = ".tmp"
 
 
 def write_text(path: Path, text: str, temporary: Path | None = None) -> None:
-    """Write a small file in one step: readers see either the old content or the new content. Raises OSError.
+    """Write a small file in one step: readers see either the old content or the new content.
+
+    Raises OSError, also if a device or a pipe is there, or a link to one, such as /dev/stdout: the file would take its place.
 
     temporary: the path to write to first, on the same file system; a fixed name allows one writer at a time. By default it is
     a name that no other process uses.
@@ -27,6 +30,7 @@ def write_bytes(path: Path, content: bytes, temporary: Path | None = None, *, mo
     exclusive = 0 if temporary else os.O_EXCL
     temporary = temporary or temporary_name(path)
     try:
+        _refuse_no_file(path)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | exclusive, mode)
         with open(descriptor, "wb") as file:  # noqa: PTH123 - of the descriptor
             file.write(content)
@@ -42,10 +46,22 @@ def write_bytes(path: Path, content: bytes, temporary: Path | None = None, *, mo
 
 
 def flush_and_rename(temporary: Path, path: Path) -> None:
-    """Flush a finished file to disk and rename it to `path`, replacing a file there. Raises OSError."""
+    """Flush a finished file to disk and rename it to `path`, replacing a file there. Raises OSError as `write_text` does."""
+    _refuse_no_file(path)
     flush(temporary)
     os.replace(temporary, path)
     sync_folder(path.parent)
+
+
+def _refuse_no_file(path: Path) -> None:
+    """Raise OSError for what a rename must not replace. /dev/stdout is a link into /proc, also where it leads to a file."""
+    try:
+        leads_to = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    into_proc = path.is_symlink() and str(path.readlink()).startswith("/proc/")
+    if into_proc or not (stat.S_ISREG(leads_to) or stat.S_ISDIR(leads_to)):  # the system refuses folders itself
+        raise OSError(0, "it is a pipe or a device, and no file", str(path))
 
 
 def flush(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,23 @@ def test_a_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
     make_folder(tmp_path / "a/b/c")
     make_folder(tmp_path / "a/b/c")
     assert (tmp_path / "a/b/c").is_dir()
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a link to a device", "a link to standard output"])
+def test_what_is_no_file_is_not_replaced_by_one(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    if kind == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(os.devnull if kind == "a link to a device" else "/proc/self/fd/1")
+    before = path.lstat()
+    with pytest.raises(OSError, match="it is a pipe or a device, and no file"):
+        write_text(path, "text")
+    assert (path.lstat().st_ino, list(tmp_path.iterdir())) == (before.st_ino, [path])
+
+
+def test_a_link_to_a_file_is_replaced_as_before(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    (tmp_path / "link").symlink_to("old")
+    write_text(tmp_path / "link", "new")
+    assert ((tmp_path / "link").read_text(), (tmp_path / "old").read_text()) == ("new", "old")
