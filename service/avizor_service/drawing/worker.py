@@ -6,6 +6,7 @@ it. See messages.py.
 
 from __future__ import annotations
 
+import gc
 import pickle
 import sys
 from typing import BinaryIO
@@ -22,6 +23,8 @@ from avizor_service.drawing.messages import ERROR, HEAD, PNG, SIZE
 def _main(parent: int, memory_mib: int) -> None:
     end_with(parent)
     png_of(new_figure(1, 1))  # loads matplotlib, whose memory is not that of a picture
+    gc.collect()
+    gc.freeze()
     set_limits(memory_mib)
     while len(size := sys.stdin.buffer.read(SIZE.size)) == SIZE.size:
         _serve(sys.stdin.buffer.read(*SIZE.unpack(size)), sys.stdout.buffer)
@@ -40,6 +43,7 @@ def _serve(request: bytes, out: BinaryIO) -> None:
     out.write(HEAD.pack(kind, len(answer)))
     out.write(answer)
     out.flush()
+    gc.collect()  # a figure refers to itself: those of hours would lie here, 20 MiB of them
 
 
 if __name__ == "__main__":

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gc
 import io
 import os
+import pickle
 import signal
 from collections.abc import Iterator
 
 import numpy as np
 import psutil
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from avizor_inference.errors import InvalidInput
 from avizor_inference.explain.heat_map import Axis, HeatMap
 from avizor_inference.explain.raw_rows import RawRow
 from avizor_inference.items.input_spec import ImageInput
+from avizor_service.drawing import worker
 from avizor_service.drawing.drawer import Drawer, open_drawer
+from avizor_service.drawing.messages import HEAD, PNG
 
 
 def heat_map(size: int) -> tuple[HeatMap, ImageInput]:
@@ -73,3 +78,17 @@ def test_a_picture_that_takes_too_long_or_too_much_memory_is_refused(drawer: Dra
     assert draw(drawer).format == "PNG"
     with open_drawer(memory_mib=256, timeout_s=0.01) as hasty, pytest.raises(InvalidInput, match="it takes too long"):
         draw(hasty, 256)
+
+
+def test_nothing_is_left_of_a_picture_until_the_next_one() -> None:
+    out = io.BytesIO()
+    gc.collect()
+    gc.disable()
+    try:
+        worker._serve(pickle.dumps(heat_map(8)), out)
+        left = [type(each).__name__ for each in gc.get_objects() if isinstance(each, Figure)]
+    finally:
+        gc.enable()
+    kind, _ = HEAD.unpack(out.getvalue()[: HEAD.size])
+    assert kind == PNG
+    assert left == []
