@@ -50,8 +50,11 @@ def saying_if_stopped() -> Iterator[None]:
 
 
 def write_script(path: Path, script: str) -> None:
-    """Write the script that does what the command does, and say so. Raises ExportError for a file with anything else in it."""
-    if path.exists() and path.read_bytes() != script.encode():
+    """Write the script that does what the command does, and say so.
+
+    Raises ExportError for a file with anything else in it, OSError for what is no file, such as a pipe, which is not read.
+    """
+    if path.is_file() and path.read_bytes() != script.encode():
         raise ExportError(f"{path} exists, and may have been changed; give --explain another name, or remove the file")
     write_text(path, script)
     click.echo(f"the script that does this is {path}")
