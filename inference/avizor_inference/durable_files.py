@@ -35,7 +35,7 @@ def write_bytes(path: Path, content: bytes, temporary: Path | None = None, *, mo
         with open(descriptor, "wb") as file:  # noqa: PTH123 - of the descriptor
             file.write(content)
         if durable:
-            flush_and_rename(temporary, path)
+            _flush_and_rename(temporary, path)
         else:
             os.replace(temporary, path)
     except BaseException as error:
@@ -48,6 +48,10 @@ def write_bytes(path: Path, content: bytes, temporary: Path | None = None, *, mo
 def flush_and_rename(temporary: Path, path: Path) -> None:
     """Flush a finished file to disk and rename it to `path`, replacing a file there. Raises OSError as `write_text` does."""
     _refuse_no_file(path)
+    _flush_and_rename(temporary, path)
+
+
+def _flush_and_rename(temporary: Path, path: Path) -> None:
     flush(temporary)
     os.replace(temporary, path)
     sync_folder(path.parent)

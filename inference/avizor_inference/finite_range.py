@@ -1,4 +1,7 @@
-"""Take numbers from the command line that are in a range and finite."""
+"""Take numbers from the command line that are in a range and finite.
+
+`avizor_client` imports no other package of Avizor, and has the same in its own `cli/finite_range.py`.
+"""
 
 from __future__ import annotations
 
