@@ -6,6 +6,7 @@ import gc
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from itertools import pairwise
 
 import click
 
@@ -16,6 +17,18 @@ GROUP = "avizor.commands"
 
 class SubCommands(click.Group):
     """Loads a sub-command's module only when it is called, so that `avizor models` does not wait for torch."""
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        """Refuse an argument without text, of every command: as a path it would be the folder that the command runs in."""
+        for before, argument in pairwise([self.name or "", *arguments]):
+            option, equals, value = argument.partition("=")
+            if not argument or (option.startswith("--") and equals and not value):
+                raise click.UsageError(
+                    f"what comes after {option or before!r} is empty (a variable of the shell that is not set?); "
+                    "give it a value, or leave the option out",
+                    context,
+                )
+        return super().parse_args(context, arguments)
 
     def list_commands(self, context: click.Context) -> list[str]:
         """Return the names of the sub-commands, sorted."""

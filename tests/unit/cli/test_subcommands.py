@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from avizor_cli.subcommands import GROUP, SubCommands
 from avizor_cli.summaries import SUMMARIES
@@ -106,3 +107,24 @@ def look():
 main()
 """
     assert python(code, command, "--help").stdout.splitlines()[-1] == ("found pandas" if found else "not found pandas")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "after"),
+    [
+        (["batch", ""], "batch"),
+        (["models", "--models", ""], "--models"),
+        (["verify", "--out="], "--out"),
+        (["call", "--address", "localhost:1", "classify", "m", ""], "m"),
+        ([""], "avizor"),
+    ],
+)
+def test_an_argument_without_text_is_wrong_usage_of_every_command(arguments: list[str], after: str) -> None:
+    result = CliRunner().invoke(SubCommands("avizor"), arguments)
+    assert result.exit_code == 2
+    assert f"what comes after '{after}' is empty" in result.output
+
+
+def test_a_value_with_equal_signs_at_its_end_is_none_without_text() -> None:
+    result = CliRunner().invoke(SubCommands("avizor"), ["batch", "--help", "--push-job=a=="])
+    assert result.exit_code == 0
