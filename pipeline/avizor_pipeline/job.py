@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import closing
 
-from avizor_inference.anomaly.engine_calibration import check_calibration
-from avizor_inference.anomaly.p_values import require_alpha
-from avizor_inference.engines.base import check_same_digest
-from avizor_inference.engines.open_engine import engine_options
-from avizor_inference.engines.probe_check import check_probe
 from avizor_inference.errors import StoreUnavailable
 from avizor_inference.items.file_access import path_of
-from avizor_inference.unused_memory import give_back
-from avizor_pipeline.models import JobModel, open_job_engine, open_models
+from avizor_pipeline.checked_models import checked_models
 from avizor_pipeline.plan import Plan, planned_shards
 from avizor_pipeline.runners.base import Runner
 from avizor_pipeline.section_join import SectionJoin
@@ -23,26 +17,6 @@ from avizor_pipeline.sinks.output_folder import Finished, claimed, commits_of, e
 from avizor_pipeline.sinks.part_files import Commit
 from avizor_pipeline.sinks.reconstruction_files import begin_folder, end_folder
 from avizor_pipeline.sinks.section_files import SectionRecord
-
-
-def check_models(settings: JobSettings) -> list[JobModel]:
-    """Load the job's models and return them.
-
-    Raises AvizorError if a model cannot be loaded, if the engine serves another one, or computes it otherwise than export did,
-    or if its calibration is too small for alpha, or is from an engine with other scores.
-    """
-    models = open_models(settings)
-    with open_job_engine(settings) as engine:
-        for model in models:
-            check_same_digest(engine.spec(model.name, model.choice.version), model.version)
-            if comparable := model.comparable:
-                require_alpha(comparable.calibration, settings.alpha, settings.confidence)
-                options = engine_options(settings.engine, settings.device)
-                check_calibration(engine, model.version, comparable, options)
-            else:
-                check_probe(engine, model.version)
-    give_back()  # what the models needed: workers run them
-    return models
 
 
 def examine_job(settings: JobSettings, out: OutputPath, plan: Plan) -> Finished:
@@ -66,7 +40,7 @@ def run_job(
     Raises AvizorError; then run again with the same settings to go on. However it ends, no worker is left. Close the generator
     to stop the job.
     """
-    models = check_models(settings)
+    models = checked_models(settings)
     with claimed(out, settings, plan.for_folder, workers_elsewhere=runner.workers_elsewhere) as finished:
         if folder := settings.reconstructions:
             begin_folder(path_of(folder))

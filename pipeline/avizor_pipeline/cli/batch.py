@@ -20,6 +20,7 @@ from avizor_inference.items.kinds.base import TensorBytes
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.items.standard_input import STANDARD_INPUT, keep_list, with_kept_list
 from avizor_inference.source_options import SOURCE_OPTIONS, source_options
+from avizor_pipeline.checked_models import checked_models
 from avizor_pipeline.cli.ceiling import Fitted, under_ceiling
 from avizor_pipeline.cli.exit_status import DEFAULT_JOB, PushedCommand, PushedEnd
 from avizor_pipeline.cli.job_options import engine_options, model_options, output_options
@@ -35,7 +36,7 @@ from avizor_pipeline.cli.worker_options import (
 )
 from avizor_pipeline.derived.wanted import WantedFiles
 from avizor_pipeline.estimate import estimate
-from avizor_pipeline.job import check_models, examine_job
+from avizor_pipeline.job import examine_job
 from avizor_pipeline.job_outcome import pooled_sources
 from avizor_pipeline.models import JobModel, content_of, open_models
 from avizor_pipeline.plan import Plan, plan_job
@@ -212,7 +213,7 @@ def batch(
 
 def _dry_run(prepared: _Prepared, out: OutputPath, where: RunnerOptions, *, redo: bool, as_json: bool) -> None:
     settings, plan, runner, notes = prepared.run
-    models = check_models(settings)
+    models = checked_models(settings)
     finished = examine_job(settings, out, plan)
     _print_header(plan, settings, models, redo=redo, to_stderr=as_json)
     _print_lines(notes, to_stderr=as_json)

@@ -12,9 +12,9 @@ import click
 from avizor_inference.errors import SettingsError
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.file_access import path_of
+from avizor_pipeline.checked_models import checked_models
 from avizor_pipeline.cli.exit_status import EXIT_DEAD_LETTERS, EXIT_FAILED
 from avizor_pipeline.derived.wanted import WantedFiles
-from avizor_pipeline.job import check_models
 from avizor_pipeline.job_outcome import Outcome
 from avizor_pipeline.live.arrivals import Arrivals
 from avizor_pipeline.live.begun import Begun, read_begun
@@ -70,7 +70,7 @@ class Watching:
 
     def folders(self, roots: Sequence[str], runner: LocalRunner, settle_s: float) -> int:
         """Watch folders until the job is asked to stop; return the exit code. Raises AvizorError."""
-        models, begun = check_models(self.settings), read_begun(self.settings, self.out)
+        models, begun = checked_models(self.settings), read_begun(self.settings, self.out)
         sources = SourceWatch(self.silent_after_s, begun.plan.sources, self.live.source)
         calibrations = CalibrationWatch(self.settings, models, begun.pins)
 
@@ -116,7 +116,7 @@ class Watching:
         """Watch standard input until it ends; return the exit code. Raises AvizorError."""
         if self.settings.contents != (_SOUND,):
             raise SettingsError("sound comes on standard input, and one of the models takes something else; name others")
-        models, begun = check_models(self.settings), read_begun(self.settings, self.out)
+        models, begun = checked_models(self.settings), read_begun(self.settings, self.out)
         sources = SourceWatch(self.silent_after_s, [source], self.live.source)
         calibrations = CalibrationWatch(self.settings, models, begun.pins)
         input = PcmInput(STANDARD_INPUT_NUMBER, given)

@@ -21,11 +21,13 @@ from hashlib import sha256
 from importlib import import_module, metadata
 from pathlib import Path
 
+from avizor_inference.engines.open_engine import runs_here
 from avizor_inference.error_text import reason
 from avizor_inference.errors import AvizorError, JobError
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.file_access import path_of, state_at
 from avizor_inference.object_store import is_url
+from avizor_pipeline.checked_models import check_models
 from avizor_pipeline.model_groups import shared_graphs
 from avizor_pipeline.models import open_models
 from avizor_pipeline.process_memory import prepare_children
@@ -241,9 +243,11 @@ def _enter(order: NodeOrder) -> None:
 
 def _check_models(settings: JobSettings) -> None:
     try:
-        open_models(settings)
+        models = open_models(settings)
     except AvizorError as error:
         raise JobError(f"{error}; each machine needs the same models below {settings.repository} (--models)") from error
+    if runs_here(settings.engine):  # the job has asked a server itself
+        check_models(models, settings)
 
 
 def _check_output(order: NodeOrder) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +10,7 @@ import pytest
 import tritonclient.grpc
 from integration.jobs import batch, query
 from support.environment import device
-
-from avizor_inference.repository.models import ModelRepository
-from avizor_inference.repository.probe import Probe
+from support.other_probe import expect_other_answers
 
 MODELS = ("kinds", "normal")
 FULL = 16  # max_batch_size of both
@@ -52,13 +49,7 @@ def test_a_classifier_that_is_not_computed_as_at_export_is_refused_before_the_jo
 ) -> None:
     """It has no calibration whose scores would be compared."""
     shutil.copytree(models, tmp_path / "models")
-    version = ModelRepository(tmp_path / "models").version("kinds")
-    probe = version.probe()
-    assert probe
-    others = {name: values[:, ::-1].copy() for name, values in probe.outputs.items()}
-    digest = Probe(probe.items, others).write(version.folder / "probe.npz")
-    manifest = version.folder / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"probe_sha256": digest}))
+    expect_other_answers(tmp_path / "models", "kinds")
     result = batch(data, tmp_path / "models", tmp_path / "out")
     assert result.returncode != 0
     assert "'kinds' version 1 is not computed as at export: output " in result.stderr

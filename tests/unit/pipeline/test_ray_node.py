@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.other_probe import expect_other_answers
 from support.sounds import tone, write_wav
 
 from avizor_inference.errors import JobError
@@ -95,6 +97,16 @@ def test_a_machine_lacks_something(order: NodeOrder, tmp_path: Path) -> None:
     nowhere = replace(order, settings=relative, folder=str(absent))
     assert f"it has no folder {absent}, from which the job was started" in says(nowhere)
     assert "models is relative to that: give absolute paths" in says(nowhere)
+
+
+def test_a_machine_that_computes_a_model_otherwise_than_at_export_is_refused(
+    order: NodeOrder, models: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(models, tmp_path / "models")
+    expect_other_answers(tmp_path / "models", "kinds")
+    settings = order.settings.model_copy(update={"repository": str(tmp_path / "models")})
+    with pytest.raises(JobError, match=r"^the machine .+: 'kinds' version 1 is not computed as at export: output "):
+        NodeWorkers(replace(order, settings=settings)).begin()
 
 
 def test_reconstructions_need_a_folder_that_is_shared(order: NodeOrder, tmp_path: Path) -> None:
