@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import math
 import resource
 import signal
 from collections import deque
@@ -71,7 +70,7 @@ class MediaDecoders:
         if self._idle or (per_s := self._items_per_s()) is None:
             return
         before = len(self._waiting) + len(self._running)
-        wait_s, done_s = (count / per_s if per_s else math.inf for count in (before, before + items))
+        wait_s, done_s = (count / per_s for count in (before, before + items))
         if problem := wait_problem(wait_s, self._max_wait_s, "its items decoded", done_s, time_remaining_s):
             self._rejected.labels("decoders").inc()
             raise GatewayFull(f"{before} images and recordings are to be decoded before this request's: {problem}", wait_s)

@@ -69,13 +69,16 @@ class Throughput:
             self._has_begun = True  # the first work includes what is done once, such as to load a library
 
     def rate(self) -> float | None:
-        """Return the units that leave in a second of work; None as long as too little was measured. Any thread may ask."""
+        """Return the units that leave in a second of work, over 0; None as long as too little was measured. Any thread may ask.
+
+        While none has left after the first, it is as if one left now: more than that is not known.
+        """
         now = self._clock()
         if now >= self._rate_until:
             done, busy_s = self._now(now)
             if busy_s < _EVIDENCE_S:
                 return None
-            self._rate, self._rate_until = done / busy_s, now + _STEP_S
+            self._rate, self._rate_until = (done or 1.0) / busy_s, now + _STEP_S
         return self._rate
 
     def wait_s(self) -> float | None:
@@ -83,9 +86,7 @@ class Throughput:
         if not self.in_progress:
             return 0.0
         rate = self.rate()
-        if rate is None:
-            return None
-        return self.in_progress / rate if rate > 0 else math.inf
+        return None if rate is None else self.in_progress / rate
 
     def _now(self, now: float) -> tuple[float, float]:
         """Return the units that left, and the seconds of work, up to now; both count less the longer they are past."""

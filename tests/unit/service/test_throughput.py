@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from avizor_service.throughput import Throughput
 
 
@@ -45,6 +47,19 @@ def test_nothing_is_known_before_the_first_answers_and_nothing_in_progress_is_no
     clock.now += 60  # what is done once, such as to load a model
     throughput.leave(1, done=True)
     assert throughput.wait_s() is None
+
+
+def test_a_second_unit_that_takes_long_is_no_endless_wait() -> None:
+    clock = Clock()
+    throughput = Throughput(clock)
+    throughput.enter(3)
+    clock.now += 1
+    throughput.leave(1, done=True)
+    waits = []
+    for _ in range(3):
+        clock.now += 0.5
+        waits.append(throughput.wait_s() or math.nan)
+    assert waits == pytest.approx([1, 2, 3], rel=0.01)  # two are in progress, and one may leave now at the earliest
 
 
 def test_idle_time_does_not_make_it_slower() -> None:
