@@ -147,7 +147,7 @@ def test_a_signal_at_any_time_after_the_start_is_pushed(
             continue
         stopped += 1
         assert process.returncode == 128 + number, error
-        assert sink.codes == [128 + number]
+        assert sink.codes in ([128 + number], [0, 128 + number])  # the last: success was being pushed
         assert "Traceback" not in error
         assert f"stopped by {number.name}" in error
     assert stopped  # the first at least: it is sent as soon as the job listens

@@ -71,7 +71,7 @@ def real():
     return obstore.__dict__["_obstore"]
 
 sys.meta_path.insert(0, Slow())
-readers = [threading.Thread(target=lambda: print(len(read_object(Path(sys.argv[1]))))) for _ in range(2)]
+readers = [threading.Thread(target=lambda: sys.stdout.write(f'{len(read_object(Path(sys.argv[1])))}\\n')) for _ in range(2)]
 readers[0].start()
 time.sleep(0.5)
 readers[1].start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from multiprocessing.synchronize import BoundedSemaphore, Event
 from pathlib import Path
 from typing import get_args
@@ -13,13 +14,18 @@ from avizor_service.whole import LimitName
 from avizor_service.workers.shared_counts import SharedCounts
 
 WORKERS, MOST, TIMES = 4, 3, 3000
+PATIENCE_S = 60.0
 
 
 def take_and_give(folder: Path, worker: int, held: BoundedSemaphore) -> None:
-    """Hold something again and again. Ends with 1 if more hold it than may, with 2 if this worker never got it."""
+    """Hold something again and again. Ends with 1 if more hold it than may, with 2 if this worker never got it.
+
+    Tries go on until there was one that got it: the others may be stopped by the system while they hold all there is.
+    """
     limit = SharedCounts(folder, WORKERS).limit(worker, "in_flight", MOST)
-    taken = 0
-    for _ in range(TIMES):
+    taken, tries, end = 0, 0, time.monotonic() + PATIENCE_S
+    while tries < TIMES or (not taken and time.monotonic() < end):
+        tries += 1
         if not limit.take():
             continue
         taken += 1
