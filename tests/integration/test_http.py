@@ -153,6 +153,7 @@ FILES = "/v1/models/digits:classify"
         (FILES + "?topk=3", IMAGE.image, "image/png", 400, "no field 'topk'"),
         (FILES + "?items=3", IMAGE.image, "image/png", 400, "no field 'items'"),
         (FILES + "?top_k=3&topK=4", IMAGE.image, "image/png", 400, "given twice"),
+        (FILES, b'{"items": [], "top_k": 3, "topK": 4}', "application/json", 400, "top_k and topK are the same field"),
         (FILES + "?top_k=many", IMAGE.image, "image/png", 400, "top_k"),
         (FILES + "?version=x", IMAGE.image, "image/png", 400, "not a number"),
         (FILES + "?version=7", IMAGE.image, "image/png", 404, "version"),

@@ -101,7 +101,28 @@ def filled(message: Request, fields: dict[str, Any]) -> Request:
         ParseDict(fields, message, max_recursion_depth=_DEEPEST)
     except (ParseError, ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:
         raise InvalidInput(f"this is no {message.DESCRIPTOR.full_name}: {error}") from error
+    _require_one_name(fields, message.DESCRIPTOR)
     return message
+
+
+def _require_one_name(fields: Mapping[str, Any], kind: Any) -> None:
+    """Raise InvalidInput if a field is given under both of its names, `top_k` and `topK`: the first would be lost silently.
+
+    fields: what was read as a message of this kind (a descriptor) without an error.
+    """
+    if kind.full_name.startswith("google.protobuf."):  # such as a row: its names are the caller's own
+        return
+    seen: dict[str, str] = {}
+    for name, value in fields.items():
+        field = kind.fields_by_name.get(name) or kind.fields_by_camelcase_name[name]
+        if field.name in seen:
+            raise InvalidInput(f"{seen[field.name]} and {name} are the same field; send one of them", field=field.name)
+        seen[field.name] = name
+        inner = field.message_type
+        if not value or inner is None or inner.GetOptions().map_entry:
+            continue
+        for each in value if field.is_repeated else [value]:
+            _require_one_name(each, inner)
 
 
 async def json_of(message: Message, threads: Threads, most_bytes: int) -> bytes:
