@@ -60,6 +60,36 @@ def test_two_names_are_no_request(open_to_all: Gateway) -> None:
     assert answer.startswith(b"HTTP/1.1 400")
 
 
+def targeted(running: Gateway, target: str, host: str) -> bytes:
+    """Return the first line of the answer to a GET of a target."""
+    request = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    return raw(running.http_url, request.encode()).partition(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "HTTP"])
+def test_a_target_that_is_an_address_is_answered_as_its_path_is(open_to_all: Gateway, scheme: str) -> None:
+    for path, code in (
+        ("/v2/health/live", b"200"),
+        ("/v1/models/digits?a=b", b"200"),
+        ("/v1/models/d%69gits", b"200"),
+        ("/v1/models/none", b"404"),
+        ("", b"404"),
+    ):
+        assert targeted(open_to_all, f"{scheme}://localhost:80{path}", "localhost").split()[1] == code, path
+
+
+def test_the_name_that_counts_is_that_of_the_address(open_to_all: Gateway) -> None:
+    assert targeted(open_to_all, "http://evil.example/v1/models", "localhost").split()[1] == b"403"
+    assert targeted(open_to_all, "http://localhost/v1/models", "evil.example").split()[1] == b"200"
+
+
+@pytest.mark.parametrize(
+    "target", ["http:///v1/models", "ftp://localhost/v1/models", "http://a@localhost/v1/models", "http:/v1"]
+)
+def test_a_target_that_is_no_address_of_http_is_unknown(open_to_all: Gateway, target: str) -> None:
+    assert targeted(open_to_all, target, "localhost").split()[1] == b"404"
+
+
 def test_a_picture_or_a_script_of_a_page_is_refused(open_to_all: Gateway) -> None:
     for site, code in (("cross-site", 403), ("same-site", 403), ("none", 200), ("same-origin", 200)):
         assert ask(open_to_all.http_url, "/v1/models", Sec_Fetch_Site=site).code == code

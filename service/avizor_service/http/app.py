@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from avizor_service.callers import set_caller
 from avizor_service.http.browsers import Browsers
 from avizor_service.http.refusals import Refusals
+from avizor_service.http.request_targets import with_origin_form
 from avizor_service.http.transport import TIMEOUT
 from avizor_service.tokens import Tokens
 
@@ -59,6 +60,7 @@ class _Asked:
     refusals: Refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with_origin_form(scope)
         headers = Headers(scope=scope)
         if "transfer-encoding" in headers and "content-length" in headers:
             # Another server before this one may see another end of it.
