@@ -41,11 +41,11 @@ def open_file(path: Path) -> BinaryIO:
         return open_object(path)
     try:
         name = str(path)
-        if reason := _other_kind(os.stat(name).st_mode):  # noqa: PTH116 - once for each of millions of files
+        if reason := _other_kind(name, os.stat(name).st_mode):  # noqa: PTH116 - once for each of millions of files
             raise MediaError(f"not a file but {reason}")
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         file = open(descriptor, "rb", _BUFFER_BYTES)  # noqa: SIM115, PTH123 - the caller closes it
-        if reason := _other_kind(os.fstat(descriptor).st_mode):  # the path may have been replaced in between
+        if reason := _other_kind(name, os.fstat(descriptor).st_mode):  # the path may have been replaced in between
             file.close()
             raise MediaError(f"not a file but {reason}")
     except OSError as error:
@@ -107,13 +107,22 @@ def folders_and_files(folder: Path) -> tuple[list[Path], list[Path]]:
     return [path for path in paths if path.is_dir()], [path for path in paths if not path.is_dir()]
 
 
-def _other_kind(mode: int) -> str:
-    """Return what it is, if it is not a regular file; an empty string for a file."""
+def _other_kind(name: str, mode: int) -> str:
+    """Return what is under a path, if it is not a regular file; an empty string for a file."""
     if stat.S_ISREG(mode):
         return ""
     if stat.S_ISDIR(mode):
-        return "a folder that cannot be listed; see its permissions"
+        return _folder(name)
     return next((name for test, name in _KINDS if test(mode)), "")
+
+
+def _folder(name: str) -> str:
+    """Return what a folder is called: a search for files yields those that cannot be listed, and a file may have become one."""
+    try:
+        os.scandir(name).close()
+    except OSError as error:
+        return f"a folder that cannot be listed ({error.strerror})"
+    return "a folder"
 
 
 def _not_opened(path: Path, error: OSError) -> str:

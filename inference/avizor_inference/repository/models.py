@@ -229,5 +229,7 @@ def _is_text(name: str) -> bool:
 def _folders(folder: Path) -> list[Path]:
     try:
         return [path for path in folder.iterdir() if path.is_dir()]
+    except FileNotFoundError as error:
+        raise RepositoryError(f"{folder} is gone; put it back") from error
     except OSError as error:
         raise RepositoryError(f"{folder}: cannot be read ({reason(error)}); fix its permissions") from error

@@ -92,6 +92,15 @@ def test_a_name_that_leads_to_no_file_is_found_and_reading_it_says_why(tmp_path:
     }
 
 
+def test_a_file_that_has_become_a_folder_is_called_one(tmp_path: Path) -> None:
+    touch(tmp_path / "a.wav")
+    (path,) = find_files(tmp_path, AUDIO_SUFFIXES)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(MediaError, match=r"^not a file but a folder$"):
+        open_file(path)
+
+
 def test_a_folder_whose_path_is_too_long_to_be_listed_costs_itself(tmp_path: Path) -> None:
     """ProvenGraph from within, as a copy with relative paths makes it; the path from above is over the system's 4,096 bytes."""
     touch(tmp_path / "a.wav", tmp_path / "z.wav")

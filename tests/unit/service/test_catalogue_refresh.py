@@ -178,7 +178,7 @@ def test_a_repository_that_cannot_be_read_changes_nothing(tmp_path: Path, catalo
     catalogue.refresh()
     tmp_path.rename(tmp_path.with_name("away"))
     try:
-        with pytest.raises(RepositoryError):
+        with pytest.raises(RepositoryError, match="is gone; put it back"):
             catalogue.refresh()
         assert states(catalogue) == {("v", 1): ("READY", "")}
         assert catalogue.find("v").version == 1
