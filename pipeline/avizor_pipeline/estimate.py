@@ -70,12 +70,17 @@ class _Count:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Holds what a sample came to. ends: for each shard its end, in seconds from the start, and its work, as `_work` counts."""
+    """Holds what a sample came to.
+
+    ends: for each shard its end, in seconds from the start, and its work, as `_work` counts. closed: seconds after the last
+    end, in which the workers ended.
+    """
 
     shards: int
     files: float
     bytes: int
     ends: Sequence[tuple[float, int]]
+    closed: float
 
     @property
     def work(self) -> int:
@@ -83,9 +88,17 @@ class _Sample:
 
 
 def estimate(
-    settings: JobSettings, models: Sequence[JobModel], plan: Plan, runner: Runner, workers: int, finished: frozenset[str]
+    settings: JobSettings,
+    models: Sequence[JobModel],
+    plan: Plan,
+    runner: Runner,
+    workers: int,
+    finished: frozenset[str],
+    checked_s: float = 0.0,
 ) -> Estimate:
-    """Count the rows of a job, and estimate what is left of it. finished: ids of its shards that are done.
+    """Count the rows of a job, and estimate what is left of it.
+
+    finished: ids of its shards that are done. checked_s: seconds that the checks took, with which a run begins as well.
 
     Raises what a run does.
     """
@@ -105,8 +118,7 @@ def estimate(
     )  # fmt: skip
     if not ids:
         return found
-    most = SHARDS_PER_WORKER * workers
-    sample = _run_sample(settings, plan, runner, ids[:: max(1, len(ids) // most)][:most])
+    sample = _run_sample(settings, plan, runner, spread(ids, SHARDS_PER_WORKER * workers))
     per_file = sample.work / (sample.files or 1)
     work = max(1.0, left.told + left.unreadable + left.unknown * per_file)
     share = 1.0 if sample.shards == len(ids) else work / max(1, sample.work)
@@ -115,9 +127,15 @@ def estimate(
             "more_windows": round(whole.unknown * per_file),
             "shards_run": sample.shards,
             "bytes": round(sample.bytes * share) + _size(plan),
-            "seconds": round(_seconds(sample, work, workers, is_whole=share == 1.0), 1),
+            "seconds": round(checked_s + sample.closed + _seconds(sample.ends, work, workers, is_whole=share == 1.0), 1),
         }
     )
+
+
+def spread(ids: Sequence[str], most: int) -> list[str]:
+    """Return at most `most` of the ids, as far from each other as their number allows, in their order."""
+    count = min(most, len(ids))
+    return [ids[number * len(ids) // count] for number in range(count)]
 
 
 def _counted(entry: Entry, source: Source, models: Sequence[JobModel]) -> _Count:
@@ -158,8 +176,9 @@ def _run_sample(settings: JobSettings, plan: Plan, runner: Runner, wanted: Seque
         with claimed(out, settings, planned), closing(runner.run(_begun_in_time(sample), settings, out)) as commits:
             done = [(time.monotonic() - started, commit) for commit in commits]
             written = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+        closed = time.monotonic() - started - done[-1][0]
     files = sum(commit.files for _, commit in done)
-    return _Sample(len(done), files, written, [(end, _work(commit)) for end, commit in done])
+    return _Sample(len(done), files, written, [(end, _work(commit)) for end, commit in done], closed)
 
 
 def _size(plan: Plan) -> int:
@@ -179,15 +198,14 @@ def _work(commit: Done) -> int:
     return commit.windows + commit.dead_letters
 
 
-def _seconds(sample: _Sample, work: float, workers: int, *, is_whole: bool) -> float:
-    """Return the time of a job from that of its sample: the start, then the rate after the first shard of each worker."""
-    last, _ = sample.ends[-1]
+def _seconds(ends: Sequence[tuple[float, int]], work: float, workers: int, *, is_whole: bool) -> float:
+    """Return the time of a job from the ends of its sample: the start, then the rate after the first shard of each worker."""
+    last, _ = ends[-1]
     if is_whole:
         return last
-    first = sample.ends[:workers]
-    begun, begun_work = first[-1][0], sum(work for _, work in first)
-    later = sample.work - begun_work
+    sampled, begun, begun_work = sum(work for _, work in ends), ends[:workers][-1][0], sum(work for _, work in ends[:workers])
+    later = sampled - begun_work
     if not later or last <= begun:
-        return last * work / max(1, sample.work)
+        return last * work / max(1, sampled)
     rate = later / (last - begun)
     return max(0.0, begun - begun_work / rate) + work / rate

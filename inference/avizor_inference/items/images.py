@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import numpy as np
@@ -44,33 +46,55 @@ def open_image(source: bytes | BinaryIO, spec: PixelFormat) -> Image.Image:
 
     A file of several pictures (an animation, pages) is refused: one of them is not the whole.
     """
-    mode = _MODES.get(spec.channels)
-    if mode is None:
-        raise MediaError(f"no image has {spec.channels} channels; send the model's own tensor")
+    mode = _mode_of(spec)
+    with _broken_files():
+        image = _opened(source)
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)  # each copy of a large picture is hundreds of megabytes
+        upright = _of_8_bits(image)
+        return upright if upright.mode == mode else upright.convert(mode)
+
+
+def check_header(source: bytes | BinaryIO, spec: PixelFormat) -> None:
+    """Raise the MediaError of an image whose header tells that it cannot be decoded. Its pixels are not read."""
+    _mode_of(spec)
+    with _broken_files():
+        _refuse_32_bits(_opened(source))
+
+
+def _mode_of(spec: PixelFormat) -> str:
+    if mode := _MODES.get(spec.channels):
+        return mode
+    raise MediaError(f"no image has {spec.channels} channels; send the model's own tensor")
+
+
+@contextmanager
+def _broken_files() -> Iterator[None]:
+    """Raise what Pillow raises as MediaError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise MediaError(f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are decoded")
-            if max(image.size) > MAX_SIDE:
-                raise MediaError(
-                    f"the image has {image.width} x {image.height} pixels; at most {MAX_SIDE:,} on a side are decoded; cut it "
-                    "into parts"
-                )
-            _refuse_several(image)
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)  # each copy of a large picture is hundreds of megabytes
-            upright = _of_8_bits(image)
-            if upright.mode != mode:
-                upright = upright.convert(mode)
+        yield
     except UnidentifiedImageError as error:
         raise MediaError(NO_IMAGE) from error
     except (MediaError, MemoryError):
         raise
     except Exception as error:  # a broken file can raise nearly anything from a decoder
         raise MediaError(f"the image cannot be decoded ({type(error).__name__}: {one_line(error)})") from error
-    return upright
+
+
+def _opened(source: bytes | BinaryIO) -> Image.Image:
+    """Read the header of an image. Raises MediaError for one that is too large, or of several pictures, or what Pillow does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit
+        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        raise MediaError(f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are decoded")
+    if max(image.size) > MAX_SIDE:
+        raise MediaError(
+            f"the image has {image.width} x {image.height} pixels; at most {MAX_SIDE:,} on a side are decoded; cut it into "
+            "parts"
+        )
+    _refuse_several(image)
+    return image
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -137,10 +161,14 @@ def _refuse_several(image: Image.Image) -> None:
         raise MediaError(f"the image file holds {pictures} pictures (frames or pages); save each as a separate file")
 
 
-def _of_8_bits(image: Image.Image) -> Image.Image:
-    """Return the image with 8 bits a channel. Pillow clips more to 0..255 where it should scale it. Raises MediaError."""
+def _refuse_32_bits(image: Image.Image) -> None:
     if image.mode in ("I", "F"):
         raise MediaError("the image has 32 bits a pixel; save it with 8 or 16, or send the model's own tensor")
+
+
+def _of_8_bits(image: Image.Image) -> Image.Image:
+    """Return the image with 8 bits a channel. Pillow clips more to 0..255 where it should scale it. Raises MediaError."""
+    _refuse_32_bits(image)
     if image.mode.startswith("I;16"):
         values = np.asarray(image).astype(np.uint32)
         values += 128

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from functools import partial
 from io import BytesIO
@@ -213,7 +214,9 @@ def batch(
 
 def _dry_run(prepared: _Prepared, out: OutputPath, where: RunnerOptions, *, redo: bool, as_json: bool) -> None:
     settings, plan, runner, notes = prepared.run
+    began = time.monotonic()
     models = checked_models(settings)
+    checked_s = time.monotonic() - began
     finished = examine_job(settings, out, plan)
     _print_header(plan, settings, models, redo=redo, to_stderr=as_json)
     _print_lines(notes, to_stderr=as_json)
@@ -222,7 +225,7 @@ def _dry_run(prepared: _Prepared, out: OutputPath, where: RunnerOptions, *, redo
         _print_notes(plan, settings, models)
         if where.name != LOCAL:
             click.echo(f"  the time is that of {counted(runner.workers, 'worker')} of this machine: a dry run uses no cluster")
-    found = estimate(settings, models, plan, runner, runner.workers, finished.tasks)
+    found = estimate(settings, models, plan, runner, runner.workers, finished.tasks, checked_s)
     for line in [found.model_dump_json(indent=2)] if as_json else estimate_lines(found, models):
         click.echo(line)
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from integration.jobs import batch, files_below
+from integration.jobs import AVIZOR, batch, files_below
+from PIL import Image
 from support.sounds import tone, write_wav
+from support.warm_starts import warm_run
 
 
 def test_a_dry_run_tells_the_rows_and_bytes_of_the_run(models: Path, tmp_path: Path) -> None:
@@ -36,6 +38,40 @@ def test_a_dry_run_tells_the_rows_and_bytes_of_the_run(models: Path, tmp_path: P
     assert abs(told["bytes"] - written) < 0.15 * written
     again = batch(tmp_path / "data", models, tmp_path / "out", "--dry-run")
     assert "nothing is left to do" in again.stdout
+
+
+def test_pictures_and_rows_that_cannot_be_read_are_counted(models: Path, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(3):
+        Image.new("L", (40, 40), number).save(pictures / f"{number}.png")
+    (pictures / "junk.png").write_text("no picture")
+    Image.new("I", (40, 40)).save(pictures / "32.tif")
+    Image.new("L", (9, 9)).save(pictures / "two.gif", save_all=True, append_images=[Image.new("L", (9, 9), 255)])
+    table = tmp_path / "rows.csv"
+    table.write_text("amount,hour,country\n1,2,ES\n1,much,ES\n1,2\n,,\n3,4,FR\n")
+    for data, model, dead in ((pictures, "digits", 3), (table, "transfers", 3)):
+        job = [str(AVIZOR), "batch", str(data), "--models", str(models), "--model", model, "--out", str(tmp_path / model)]
+        job += ["--alpha", "0.1", "--json"]
+        told = json.loads(warm_run([*job, "--dry-run"]).stdout)
+        run = warm_run(job)
+        assert run.returncode == 3, run.stderr
+        done = json.loads(run.stdout)
+        assert (told["files"], told["items"], told["unreadable"]) == (done["files"], done["windows"], dead)
+        assert (told["windows"], done["dead_letters"]) == (done["windows"], dead)
+
+
+@pytest.mark.slow
+def test_shards_of_the_sample_are_of_the_whole_dataset(models: Path, tmp_path: Path) -> None:
+    """Five shards for one worker, which runs three: short files come first, and then those with 40 times the windows."""
+    for number in range(320):
+        write_wav(tmp_path / "data" / "a" / f"{number:03d}.wav", tone(0.5 if number < 192 else 20, seed=number))
+    dry = batch(tmp_path / "data", models, tmp_path / "out", "--dry-run", "--json", "--workers", "1")
+    told = json.loads(dry.stdout)
+    assert (told["shards_left"], told["shards_run"]) == (5, 3)
+    assert batch(tmp_path / "data", models, tmp_path / "out").returncode == 0
+    written = sum(path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert abs(told["bytes"] - written) < 0.15 * written
 
 
 @pytest.mark.slow

@@ -85,6 +85,15 @@ class ImageFile(FileContent, OneRow):
         row, size = self._fitted(spec)
         return row, distortion(size, spec)
 
+    def count_rows(self, spec: ItemInput) -> int:
+        """See Content."""
+        from avizor_inference.items.images import check_header
+
+        assert isinstance(spec, ImageInput)  # it takes images
+        with self.open() as file:
+            check_header(file, spec)
+        return 1
+
     def _fitted(self, spec: ItemInput) -> tuple[Items, Size]:
         """Return the row, and the picture's own size, upright."""
         from avizor_inference.items.images import fitted, open_image  # Pillow is not loaded to read a manifest

@@ -118,6 +118,11 @@ class TableRow(OneRow):
         assert isinstance(spec, TableInput)  # it takes rows
         return encode_row(self.values, spec)
 
+    def count_rows(self, spec: ItemInput) -> int:
+        """See Content. Raises InvalidInput for a row that the model refuses: a row is all header."""
+        self.row(spec)
+        return 1
+
     def file_form(self, spec: ItemInput) -> FileForm:
         """See Content. It is a Parquet file of this one row, with each column of the model."""
         import pyarrow as pa
