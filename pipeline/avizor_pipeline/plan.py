@@ -41,6 +41,9 @@ from avizor_pipeline.sources.root_names import RootNames
 # leaves out all older ones.
 _MOST_ASKED = 500
 
+# A root whose place is a temporary file, which a user does not know.
+_SHOWN = {"-": "the list from standard input"}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -140,13 +143,14 @@ def plan_job(
     if not settings.limit and known.unseen:  # with a limit a file may only have left the first ones
         _note_missing(rounds, known, changes)
     plan = counted(settings, rounds, new, moved, left_out, changes)
+    shown = [_SHOWN.get(root, now) for root, now in zip(settings.roots, listed, strict=True)]
     if not plan.files:
         others = f"; left out: {left_out}" if left_out.counts else ""
-        raise JobError(f"no {' or '.join(settings.contents)} files in {', '.join(listed)}{others}")
+        raise JobError(f"no {' or '.join(settings.contents)} files in {', '.join(shown)}{others}")
     if settings.source_pattern and set(plan.sources) == {DEFAULT_SOURCE}:
         raise SettingsError(
             f"--source-pattern {settings.source_pattern!r} matches none of the {plan.files} files; it is searched in their "
-            f"paths below {', '.join(listed)}"
+            f"paths below {', '.join(shown)}"
         )
     return plan
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fnmatch
 import os
 import re
@@ -20,6 +21,9 @@ from avizor_inference.object_store import is_url
 
 LIST_SUFFIXES = (".txt", ".lst")
 TABLE_SUFFIXES = (".csv", ".parquet")
+
+# Bytes of a list that are read at once. Among the first, one sees what is between its paths.
+_BLOCK = 1 << 16
 
 _WILD = re.compile(r"[*?\[]")
 
@@ -68,12 +72,26 @@ def nothing_matches(pattern: Path) -> DatasetError:
 def listed_files(root: Path) -> Iterator[Path]:
     """Yield the paths of a text file, one a line; empty lines are left out. Raises OSError, DatasetError.
 
-    In a list that is in an object store, they are below its folder, unless absolute or URLs.
+    A list with NUL bytes has one after each path, as `find -print0` writes them; then a path may hold the end of a line. A
+    mark of UTF-8 before the first path is no part of it. In a list that is in an object store, paths are below its folder,
+    unless absolute or URLs.
     """
     with _opened(root) as file:
-        for line in file:
-            if path := line.rstrip(b"\r\n"):
+        start = file.read(_BLOCK)
+        if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise DatasetError(f"{name_of(str(root))} is UTF-16; save the list as UTF-8")
+        file.seek(len(codecs.BOM_UTF8) if start.startswith(codecs.BOM_UTF8) else 0)
+        for path in _ended_by_nul(file) if b"\0" in start else (line.rstrip(b"\r\n") for line in file):
+            if path:
                 yield _below(root.parent if is_url(root) else Path(), os.fsdecode(path))
+
+
+def _ended_by_nul(file: BinaryIO) -> Iterator[bytes]:
+    rest = b""
+    while block := file.read(_BLOCK):
+        *whole, rest = (rest + block).split(b"\0")
+        yield from whole
+    yield rest
 
 
 def _below(folder: Path, name: str) -> Path:

@@ -51,6 +51,10 @@ engine_wait_option = click.option(
 )
 
 
+# Bytes that a process may be limited to: the system counts them in 63 bits, and what is reserved comes to them.
+_MOST = 2**60
+
+
 def _bytes_of(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
     """Return a size in bytes. Raises BadParameter."""
     if value is None:
@@ -58,9 +62,12 @@ def _bytes_of(context: click.Context, option: click.Parameter, value: str | None
     try:
         if not value[-1:].isalpha():
             raise ValueError
-        return int(TypeAdapter(ByteSize).validate_python(value))
-    except ValueError as error:
+        size = int(TypeAdapter(ByteSize).validate_python(value))
+    except (ValueError, OverflowError) as error:
         raise click.BadParameter(f"{value!r} is not a size; write it like 2GiB or 1500MiB", context, option) from error
+    if size > _MOST:
+        raise click.BadParameter(f"{value!r} is more than any machine has; write it like 2GiB or 1500MiB", context, option)
+    return size
 
 
 memory_option = click.option(

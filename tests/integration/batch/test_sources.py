@@ -24,6 +24,8 @@ def test_a_list_from_standard_input_says_what_is_new(few_recordings: Path, model
     dry = run("012", "--dry-run")
     assert (dry.returncode, dry.stdout[:7]) == (0, "3 files"), dry.stderr
     assert not out.exists()
+    nothing = warm_run(arguments, input="notes.txt\n")
+    assert nothing.stderr == "Error: no audio files in the list from standard input; left out: 1 .txt\n"
     first = run("02")
     assert first.returncode == 0, first.stderr
     again = run("")  # as when a job is resumed in a script without a list

@@ -72,6 +72,24 @@ def test_a_text_file_lists_files_in_its_order_each_once(folder: Path) -> None:
     assert dict(left_out.counts) == {".txt": 1, "listed again": 1}
 
 
+def test_a_list_as_windows_saves_it_is_read_and_one_that_is_no_utf_8_is_named(folder: Path) -> None:
+    text = f"{folder}/a/1.wav\r\n{folder}/a/2.wav\r\n"
+    (folder / "list.txt").write_text(text, encoding="utf-8-sig", newline="")
+    assert listed(folder / "list.txt", folder) == [("a/1.wav", "a"), ("a/2.wav", "a")]
+    (folder / "list.txt").write_text(text, encoding="utf-16", newline="")
+    with pytest.raises(DatasetError, match=r"list\.txt is UTF-16; save the list as UTF-8"):
+        listed(folder / "list.txt", folder)
+
+
+def test_a_list_with_nul_bytes_names_files_whose_names_hold_ends_of_lines(folder: Path) -> None:
+    """More of them than are read at once."""
+    names = [f"a/{number}\n\r.wav" for number in range(3000)]
+    (folder / "list.txt").write_bytes(b"".join(f"{folder}/{name}\0".encode() for name in names))
+    assert [name for name, _ in listed(folder / "list.txt", folder)] == names
+    (folder / "list.txt").write_bytes(f"{folder}/a/1.wav\0{folder}/a/2\n.wav".encode())
+    assert [name for name, _ in listed(folder / "list.txt", folder)] == ["a/1.wav", "a/2\n.wav"]
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_table_lists_files_below_its_folder_with_their_sources(folder: Path, suffix: str) -> None:
     table = pa.table({"file": ["a/1.wav", f"{folder}/b/c/3.wav", "a/2.wav"], "machine": ["007", "x", None]})

@@ -81,12 +81,19 @@ def test_rows_of_many_classes_and_numbers_are_written_sooner() -> None:
     assert rows_in_group(classes=0, numbers=10_000_000) == 1
 
 
-@pytest.mark.parametrize("size", ["2", "two GiB", "GiB", "-1GiB", "2GiBs", ""])
+@pytest.mark.parametrize("size", ["2", "two GiB", "GiB", "-1GiB", "2GiBs", "9" * 400 + "TiB", ""])
 def test_a_ceiling_is_a_size_with_a_unit(tmp_path: Path, size: str) -> None:
     arguments = [str(tmp_path), "--model", "kinds", "--out", str(tmp_path / "out"), f"--memory={size}"]
     result = CliRunner().invoke(batch, arguments)
     assert result.exit_code == 2
     assert f"{size!r} is not a size; write it like 2GiB or 1500MiB" in result.output
+
+
+def test_a_ceiling_that_no_machine_has_is_refused(tmp_path: Path) -> None:
+    arguments = [str(tmp_path), "--model", "kinds", "--out", str(tmp_path / "out"), "--memory=2000000TiB"]
+    result = CliRunner().invoke(batch, arguments)
+    assert result.exit_code == 2
+    assert "'2000000TiB' is more than any machine has; write it like 2GiB or 1500MiB" in result.output
 
 
 def test_a_lack_of_memory_is_known_however_it_is_wrapped() -> None:
