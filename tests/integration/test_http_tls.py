@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import select
 import socket
 import ssl
 import threading
@@ -123,6 +124,23 @@ def test_plain_text_is_not_answered_and_silence_is_ended(models: Path, tmp_path:
         assert raw(running.http_url, b"\x16\x03\x01\x02\x00\x01") == b""
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             assert is_answered(running, trusting(ROOT, version=version))
+
+
+def test_connections_that_are_not_done_with_tls_count_and_make_room(models: Path, tmp_path: Path) -> None:
+    options = ("--max-connections", 20, "--receive-timeout-s", 60)  # those that are not closed stay so for longer than it takes
+    with serving(models, certificate_files(tmp_path, ROOT), *options) as running, contextlib.ExitStack() as stack:
+        address = urlsplit(running.http_url)
+        begun = []
+        for _ in range(60):
+            one = stack.enter_context(socket.create_connection((address.hostname or "", address.port or 0), timeout=30))
+            with contextlib.suppress(ConnectionError):
+                one.sendall(b"\x16\x03\x01\x02")
+            begun.append(one)
+        wait_until(lambda: len(select.select(begun, [], [], 0)[0]) == 40)  # those that were closed
+        assert not is_answered(running, trusting(ROOT))
+        for one in begun:
+            one.close()
+        wait_until(lambda: is_answered(running, trusting(ROOT)))
 
 
 def test_a_client_needs_a_certificate_of_the_roots_that_count_now_even_if_it_was_here_before(

@@ -49,7 +49,7 @@ _LOOKS_S = (0.05, 1.0)
 class Connections:
     """Holds the connections of one listener. app: what answers requests. most: connections at once; more are closed.
 
-    refusals: where what is no HTTP is noted.
+    refusals: where what is no HTTP is noted. in_handshake: those that do not speak TLS yet.
 
     Its limits of time are those of gRPC's connections: `receive_timeout_s` for a request's headers,
     `send_timeout_s` for a client that does not read, `connection_idle_s` for one that asks for nothing.
@@ -58,6 +58,7 @@ class Connections:
     def __init__(self, app: ASGIApp, settings: Settings, most: int, refusals: Refusals) -> None:
         self.app, self.settings, self.most, self.refusals = app, settings, most, refusals
         self.state = ServerState()
+        self.in_handshake: set[Connection] = set()
         self.is_stopping = False
         self._config = Config(
             app,
@@ -74,6 +75,11 @@ class Connections:
         )
         self._config.load()
         self._set_date()
+
+    @property
+    def has_room(self) -> bool:
+        """Return whether there may be one more."""
+        return len(self.state.connections) + len(self.in_handshake) < self.most
 
     def made(self) -> Connection:
         """Return what speaks HTTP on a new connection."""
@@ -138,6 +144,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, unless there are as many as may be."""
         super().connection_made(transport)
+        self._all.in_handshake.discard(self)
         self._begun = self.loop.time()
         if len(self.connections) > self._all.most:
             transport.abort()

@@ -14,6 +14,7 @@ from avizor_inference.errors import SettingsError
 from avizor_service.http.connections import Connections
 from avizor_service.http.last_connections import take_no_more
 from avizor_service.http.refusals import Refusals
+from avizor_service.http.tls_listener import TlsListener
 from avizor_service.settings import Settings
 from avizor_service.whole import Whole
 
@@ -36,7 +37,7 @@ class HttpServer:
         self._settings, self._whole, self._tls = settings, whole, tls
         self.connections = Connections(app, settings, whole.share(settings.max_connections), refusals)
         self._socket: socket.socket | None = None
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | TlsListener | None = None
 
     def listen(self) -> str:
         """Take the address, and return it as a URL. Raises SettingsError."""
@@ -58,11 +59,12 @@ class HttpServer:
     async def start(self) -> None:
         """Take connections from now on."""
         assert self._socket is not None, "it listens"
-        loop = asyncio.get_running_loop()
-        limit_s = min(_HANDSHAKE_S, self._settings.receive_timeout_s) if self._tls else None
-        self._server = await loop.create_server(
-            self.connections.made, sock=self._socket, ssl=self._tls, backlog=_BACKLOG, ssl_handshake_timeout=limit_s
-        )
+        if self._tls:
+            handshake_s = min(_HANDSHAKE_S, self._settings.receive_timeout_s)
+            self._server = TlsListener(self._socket, self._tls, self.connections, handshake_s)
+        else:
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(self.connections.made, sock=self._socket, backlog=_BACKLOG)
 
     def not_ready(self) -> None:
         """Tell clients, with their answers, to go elsewhere."""
@@ -75,3 +77,5 @@ class HttpServer:
                 await self.connections.take_last(self._socket, grace_s)
             self._server.close()
         await self.connections.end(grace_s)
+        if isinstance(self._server, TlsListener):
+            await self._server.end()
