@@ -211,8 +211,10 @@ def _started(ray: Any, cores: int) -> RayCluster:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-    except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        raise SettingsError(f"Ray cannot be started on this machine: {one_line(error)}") from error
+    except Exception as error:  # Ray raises Exception itself for a node that is too slow to start
+        raise SettingsError(
+            f"Ray cannot be started on this machine: {one_line(error)}; if much else runs here, try again when less does"
+        ) from error
     return RayCluster(ray, context.address_info["gcs_address"], is_own=True)
 
 

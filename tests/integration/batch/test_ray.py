@@ -9,8 +9,9 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
-from integration.jobs import AVIZOR, batch, command, one_sentence, part_digests
+from integration.jobs import AVIZOR, batch, command, eventually, one_sentence, part_digests
 from support.environment import ROOT
 from support.ray_nodes import short_folder
 from support.warm_starts import warm_run
@@ -62,6 +63,33 @@ def test_an_address_that_cannot_be_used_is_said_at_once(
     assert one_sentence(done.stderr)
     assert says.format(closed=port) in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_too_slow_to_start_is_said(few_recordings: Path, models: Path, tmp_path: Path) -> None:
+    """Ray waits 30 seconds for its raylet, which is stopped as soon as it is there."""
+    with short_folder() as temporary:
+        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"RAY_TMPDIR": temporary}
+        job = subprocess.Popen(
+            [*command(few_recordings, models, tmp_path / "out"), "--runner", "ray"],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert eventually(lambda: any(map(_stop_raylet, psutil.Process(job.pid).children(recursive=True))))
+        _, said = job.communicate(timeout=120)
+    assert job.returncode == 1
+    assert "Error: Ray cannot be started on this machine: The current node timed out during startup" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "out").exists()
+
+
+def _stop_raylet(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        if process.name() == "raylet":
+            process.suspend()
+            return True
+    return False
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
