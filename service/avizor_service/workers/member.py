@@ -77,6 +77,8 @@ class Member(Whole):
                 controls.serving(message["serving"])
             elif message["do"] == "not_ready":
                 controls.not_ready()
+            elif message["do"] == "alive":
+                return True
             elif message["do"] == "gauges":
                 return snapshot(controls.registry)
             return None

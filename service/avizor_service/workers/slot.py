@@ -33,6 +33,10 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 # Seconds between two looks whether a process has ended, and the longest that this may take once it has closed its socket.
 _LOOK_S, _EXIT_S = 0.01, 5.0
 
+# Seconds between two questions whether a worker still answers, and those in which it has to: once, and once more, since all
+# processes may have stood still meanwhile, and this one may be the first to go on.
+_ASK_S, _SILENT_S, _ONCE_MORE_S = 5.0, 30.0, 10.0
+
 
 class Slot:
     """Holds a worker, and then those that take its place.
@@ -130,12 +134,14 @@ class Slot:
             self._failure = f"its process cannot be started: {reason(error)}"
             return 1
         self._process, self._peer = process, (peer := await Peer.open(ours))
+        watch = asyncio.create_task(self._end_if_silent(process))
         try:
             await peer.listen(self._hear)
             with contextlib.suppress(TimeoutError):  # one that hangs at its end is killed
                 async with asyncio.timeout(_EXIT_S):
                     await _ended(process)
         finally:
+            watch.cancel()
             process.kill()
             process.wait()
             was_told = self._is_stopping or process.returncode == 0
@@ -145,6 +151,17 @@ class Slot:
             self._changed()
         code: int = process.returncode
         return code
+
+    async def _end_if_silent(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill a worker that is ready and does not answer: callers on its connections would wait for ever."""
+        while not self._is_stopping:
+            await asyncio.sleep(_ASK_S)
+            if not self.is_ready or await self.ask(_SILENT_S, do="alive") or await self.ask(_ONCE_MORE_S, do="alive"):
+                continue
+            if not self._is_stopping:
+                self._failure = f"it did not answer for {_SILENT_S + _ONCE_MORE_S:g} s"
+                process.kill()
+            return
 
     def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         """Start a process, and return it with this side's end of the pair of sockets. Raises OSError."""

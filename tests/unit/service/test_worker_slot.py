@@ -38,6 +38,50 @@ def test_a_process_that_is_no_worker_is_named(
     assert ended == ([False] if script else [])
 
 
+READY = """echo '{"ready": {"grpc": "a:1", "metrics": "", "http": ""}}' >&0\n"""
+ANSWERS = r"""while read -r line; do
+  [[ $line =~ '"number": '([0-9]+) ]] && echo "{\"number\": ${BASH_REMATCH[1]}, \"answer\": true}" >&0 && echo "$line" >> %s
+done
+"""
+
+
+def asked_often(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str, ended: list[bool]) -> slot.Slot:
+    """A place for a worker that is this script. It is asked every half second, and has as long to answer."""
+    program = folder / "python"
+    program.write_text(f"#!/bin/bash\n{READY}{script}")
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program))
+    for name in ("_ASK_S", "_SILENT_S", "_ONCE_MORE_S"):
+        monkeypatch.setattr(slot, name, 0.5)
+    return slot.Slot(Place(1, 2, folder, Settings(models=folder), ""), lambda: None, ended.append)
+
+
+def test_a_worker_that_answers_no_more_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[bool] = []
+    place = asked_often(tmp_path, monkeypatch, "exec sleep 600\n", ended)
+    with pytest.raises(WorkersFailed, match="worker 1 ended 5 times, each within 5 s: it did not answer for 1 s"):
+        asyncio.run(asyncio.wait_for(place.fill(), 60))
+    assert ended == [False] * 5
+
+
+def test_a_worker_that_answers_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[bool] = []
+    asked = tmp_path / "asked"
+    asked.touch()
+    place = asked_often(tmp_path, monkeypatch, ANSWERS % asked, ended)
+
+    async def until_asked() -> None:
+        filling = asyncio.create_task(place.fill())
+        while asked.read_text().count("alive") < 3:
+            assert not filling.done()
+            await asyncio.sleep(0.1)
+        assert ended == []
+        filling.cancel()
+        await asyncio.wait([filling])
+
+    asyncio.run(asyncio.wait_for(until_asked(), 60))
+
+
 def test_a_worker_that_ends_at_each_start_is_tried_again_for_days_while_others_serve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
