@@ -243,7 +243,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     metavar="MIB",
     type=_AT_LEAST_1,
     default=_DEFAULTS.max_request_mib_in_flight,
-    help="Memory of the requests of all calls together, in MiB.",
+    help="Memory of the requests of all calls together, in MiB; there is always room for one of the largest.",
 )
 @click.option(
     "--max-wait-s",
