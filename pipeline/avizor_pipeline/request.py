@@ -82,7 +82,7 @@ class JobRequest:
                 rows_format=ROWS_FORMAT,
                 roots=begun.roots if begun and begun.places == places else roots,
                 places=places,
-                repository=str(self.repository),
+                repository=self._spelt_as(begun),
                 models=self._choices(repository, versions, begun),
                 contents=contents_for(versions),
                 alpha=self.alpha,
@@ -103,6 +103,11 @@ class JobRequest:
             )
         except ValidationError as error:
             raise SettingsError(validation_message(error)) from error
+
+    def _spelt_as(self, begun: JobSettings | None) -> str:
+        """Return the folder of the models, spelt as the job began with it if that leads to the same one from here."""
+        is_same = begun is not None and Path(begun.repository).resolve() == self.repository.resolve()
+        return begun.repository if begun and is_same else str(self.repository)
 
     def _choices(
         self, repository: ModelRepository, versions: Sequence[ModelVersion], begun: JobSettings | None

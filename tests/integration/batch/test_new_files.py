@@ -38,6 +38,23 @@ def test_the_same_command_again_does_the_new_files_alone(data: Path, models: Pat
     assert (summary["files"], summary["earlier_files"], summary["new_files"]) == (4, 3, 1)
 
 
+def test_models_are_the_same_however_their_folder_is_spelt_and_another_folder_is_refused(
+    data: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    (tmp_path / "link").symlink_to(models)
+    monkeypatch.chdir(tmp_path)
+    assert batch(data, Path("link"), out, "--workers", "1").returncode == 0
+    before = part_digests(out)
+    write_wav(data / "a" / "zz.wav", tone(SECONDS, seed=7))
+    again = batch(data, models, out, "--workers", "1")
+    assert again.returncode == 0, again.stderr
+    assert before.items() < part_digests(out).items()
+    assert rows(out) == {"0.wav": 2, "1.wav": 2, "2.wav": 2, "zz.wav": 2}
+    other = batch(data, Path(shutil.copytree(models, tmp_path / "other")), out)
+    assert (other.returncode, "holds a job with other --models (link)" in other.stderr) == (1, True), other.stderr
+
+
 @pytest.mark.slow
 def test_changed_files_are_left_or_done_again_and_never_doubled(data: Path, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
