@@ -49,8 +49,6 @@ def expand(patterns: Sequence[str]) -> list[str]:
         else:
             paths += found
     for path in paths:
-        if not path:
-            raise click.BadParameter("one is empty; name a file", param_hint="FILES")
         if Path(path).is_dir():
             raise click.BadParameter(f"{path} is a folder; name its files, for example with '{path}/*'", param_hint="FILES")
     return paths
