@@ -14,6 +14,7 @@ from avizor_inference.engines.base import Engine, InferRequest, ModelSpec
 from avizor_service.call_record import current_id, current_traceparent
 from avizor_service.engine_results import EngineResults
 from avizor_service.leaving import leave, result_of
+from avizor_service.light_runs import LightRuns
 from avizor_service.threads import LIGHT_BYTES, Threads
 
 Outputs = Mapping[str, Array]
@@ -28,7 +29,7 @@ class EngineRuns:
 
     def __init__(self, engine: Engine, threads: Threads) -> None:
         self._engine, self._threads = engine, threads
-        self._results_of_loop: EngineResults | None = None
+        self._of_loop: tuple[EngineResults, LightRuns] | None = None
 
     async def run(
         self, spec: ModelSpec, items: Sequence[Items], outputs: Sequence[str], time_remaining_s: TimeRemaining
@@ -68,14 +69,15 @@ class EngineRuns:
         (name,) = spec.inputs
         said = (current_id(), current_traceparent())
         request = InferRequest(spec.name, {name: rows}, outputs, spec.version, time_remaining_s(), *said)
+        results, light = self._on_this_loop()
         if rows.nbytes <= LIGHT_BYTES:
-            answer = self._engine.infer_light(request)
+            answer = await light.run(request, spec.max_batch_size)
             if answer is not None:
                 return answer
             future = self._engine.submit(request)
         else:  # to submit a batch to a server is to copy it, which takes time if it is large
             future = await self._submitted_in_thread(request)
-        return await self._results().result(future)
+        return await results.result(future)
 
     async def _submitted_in_thread(self, request: InferRequest) -> Future[dict[str, Array]]:
         submitting = self._threads.waiting.submit(self._engine.submit, request)
@@ -86,8 +88,8 @@ class EngineRuns:
                 await leave(submitting.result())
             raise
 
-    def _results(self) -> EngineResults:
-        """Return the results that come to this event loop. Tests use one gateway from several."""
-        if self._results_of_loop is None or self._results_of_loop.loop is not asyncio.get_running_loop():
-            self._results_of_loop = EngineResults()
-        return self._results_of_loop
+    def _on_this_loop(self) -> tuple[EngineResults, LightRuns]:
+        """Return the results that come to this event loop, and the runs on it. Tests use one gateway from several loops."""
+        if self._of_loop is None or self._of_loop[0].loop is not asyncio.get_running_loop():
+            self._of_loop = EngineResults(), LightRuns(self._engine)
+        return self._of_loop

@@ -262,10 +262,10 @@ def test_several_requests_in_flight(engine: Engine) -> None:
 def test_what_an_engine_calls_light_has_the_answer_of_any_other_request(engine: Engine) -> None:
     items, wanted = images(1), probabilities(engine, images(1))
     for _ in range(3):
-        answer = engine.infer_light(InferRequest("digits", {"image": items}, ["probabilities"]))
-        assert answer is None or np.allclose(answer["probabilities"], wanted, atol=1e-6)
+        answers = engine.infer_light([InferRequest("digits", {"image": items}, ["probabilities"])])
+        assert answers is None or np.allclose(answers[0]["probabilities"], wanted, atol=1e-6)
     for wrong in ({"image": items.astype(np.float32)}, {"picture": items}, {}):
-        assert engine.infer_light(InferRequest("digits", wrong, ["probabilities"])) is None
+        assert engine.infer_light([InferRequest("digits", wrong, ["probabilities"])]) is None
 
 
 def test_an_engine_that_serves_another_model_is_noticed(engine: Engine, models: Path) -> None:

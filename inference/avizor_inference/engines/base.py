@@ -76,12 +76,18 @@ class Engine(ABC):
         A request that is wrong in itself raises here, as in infer. Later failures are raised by the future's result().
         """
 
-    def infer_light(self, request: InferRequest) -> dict[str, Array] | None:
-        """Return the answer of one batch, run here and now, if that is known to take no longer than to hand it to a thread.
+    def infer_light(self, requests: Sequence[InferRequest], waited_s: float = 0.0) -> list[dict[str, Array]] | None:
+        """Return the answer to each request, run here and now, if that is known to take no longer than to hand it to a thread.
 
-        None: it was not run, or failed, and has to be submitted. Never raises.
+        requests: one, or several for one version and the same outputs, which share a run. waited_s: seconds that they have
+        waited for each other, all added up. None: they were not run, or failed. Several may then run one by one; one has to be
+        submitted. Never raises.
         """
         return None
+
+    def shares_light_runs(self, model: str, version: int | None = None) -> bool:
+        """Return whether several light requests for a version may wait for each other, to share a run."""
+        return False
 
     def statistics(self, model: str = "", version: int | None = None) -> list[Any]:
         """Return what was run as messages `ModelStatistics` of Triton's protocol: one for each version that was used.

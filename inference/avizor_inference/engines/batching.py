@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from avizor_inference.arrays import Array
@@ -58,10 +59,15 @@ class BatchingEngine(Engine):
         """
         return self._batcher(request.model, request.version).submit(request)
 
-    def infer_light(self, request: InferRequest) -> dict[str, Array] | None:
+    def infer_light(self, requests: Sequence[InferRequest], waited_s: float = 0.0) -> list[dict[str, Array]] | None:
         """See Engine.infer_light, and ModelBatcher's."""
-        batcher = self._batchers.get((request.model, request.version))
-        return batcher.infer_light(request) if batcher else None
+        batcher = self._batchers.get((requests[0].model, requests[0].version))
+        return batcher.infer_light(requests, waited_s) if batcher else None
+
+    def shares_light_runs(self, model: str, version: int | None = None) -> bool:
+        """See Engine.shares_light_runs, and ModelBatcher's."""
+        batcher = self._batchers.get((model, version))
+        return batcher is not None and batcher.shares_light_runs
 
     def statistics(self, model: str = "", version: int | None = None) -> list[Any]:
         """See Engine.statistics. They begin when a version is first used."""

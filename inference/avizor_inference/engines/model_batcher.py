@@ -26,6 +26,9 @@ LEAST_SHARE_S = 1e-3
 # 28), and it may be the gateway's event loop that is held up. A run that takes much longer than expected is ended.
 LIGHT_S, LIGHT_LIMIT_S = 2e-4, 0.1
 
+# The same for requests that share a light run, each of which is light by itself.
+SHARED_LIGHT_S = 4e-3
+
 # Light runs after which the CPU time of the next one is measured: to ask for it is a system call, and two of them for each run
 # took a good part of the time of a small model. After one that took LONG_S by the clock a thread measures the next.
 LIGHT_RUNS_UNMEASURED, LONG_S = 31, 2e-3
@@ -85,35 +88,33 @@ class ModelBatcher:
         self._watch(pending, self._queue.fails_at(pending))
         return pending
 
-    def infer_light(self, request: InferRequest) -> dict[str, Array] | None:
-        """Run a request in the caller's thread. See Engine.infer_light.
+    @property
+    def shares_light_runs(self) -> bool:
+        """Return whether light requests may wait for each other. Without a queue delay none waits for another."""
+        return self._may_be_light and self._policy.delay_s > 0
 
-        It is light by the CPU time of the latest runs. Requests of such a model share no runs, unless some wait already.
-        """
-        rows = next((array.shape[0] for array in request.inputs.values() if array.shape), 0)
+    def infer_light(self, requests: Sequence[InferRequest], waited_s: float = 0.0) -> list[dict[str, Array]] | None:
+        """Run requests in the caller's thread, if they are light by the CPU time of the latest runs. See Engine.infer_light."""
+        sizes = [_light_rows(request) for request in requests]
+        rows = sum(sizes)
         with self._lock:
             busy = self._closed or self._queue or self._running
-            if busy or not self._may_be_light or not 0 < rows * self._row_s <= LIGHT_S:
+            if busy or not self._may_be_light or not self._are_light(sizes):
                 return None
             self._running, self._running_rows = 1, rows
-            measures = self._unmeasured >= LIGHT_RUNS_UNMEASURED
+            measures = self._unmeasured >= LIGHT_RUNS_UNMEASURED or len(requests) > 2
             self._unmeasured = 0 if measures else self._unmeasured + 1
-        limit_s = LIGHT_LIMIT_S if request.timeout_s is None else min(LIGHT_LIMIT_S, request.timeout_s)
+            long_s = LONG_S + rows * self._row_s
         began, at = time.thread_time() if measures else 0.0, time.monotonic()
         try:
-            run = InferRequest(request.model, request.inputs, request.outputs, self.spec.version, limit_s)
-            answer = self._engine.infer(run)
-            infer_s = time.monotonic() - at
-            self.statistics.ran(rows, 1, 0.0, 0.0, infer_s, 0.0)
-            self.statistics.succeeded(infer_s)
-            return answer
+            return self._light_answers(requests, sizes, waited_s)
         except Exception:  # a thread finds out why
             return None
         finally:
             if measures:
                 self._end(rows, time.thread_time() - began)
             else:
-                self._end(rows, None, forgets=time.monotonic() - at > LONG_S)
+                self._end(rows, None, forgets=time.monotonic() - at > long_s)
 
     def close(self) -> None:
         """Fail the requests that wait, and let the runs that go on be the last ones."""
@@ -148,6 +149,29 @@ class ModelBatcher:
             thread.start()  # it waits for the lock
             self._waking = True
             self._threads.append(thread)
+
+    def _are_light(self, sizes: Sequence[int]) -> bool:
+        """Return whether requests of so many rows are light. The lock is held."""
+        least, most, of_all = (rows * self._row_s for rows in (min(sizes), max(sizes), sum(sizes)))
+        return least > 0 and most <= LIGHT_S and of_all <= SHARED_LIGHT_S
+
+    def _light_answers(self, requests: Sequence[InferRequest], sizes: Sequence[int], waited_s: float) -> list[dict[str, Array]]:
+        began, count = time.monotonic(), len(requests)
+        inputs = requests[0].inputs
+        if count > 1:  # arrays of several types would become one of a type that the model may take
+            for request in requests:
+                check_request(self.spec, request)
+            inputs = {name: np.concatenate([request.inputs[name] for request in requests]) for name in inputs}
+        limit_s = min([LIGHT_LIMIT_S, *[request.timeout_s for request in requests if request.timeout_s is not None]])
+        ready = time.monotonic()
+        run = InferRequest(self.spec.name, inputs, requests[0].outputs, self.spec.version, limit_s)
+        result = self._engine.infer(run)
+        ran = time.monotonic()
+        answers = [*_shares(sizes, result)]
+        ended = time.monotonic()
+        self.statistics.ran(sum(sizes), count, waited_s, ready - began, ran - ready, ended - ran)
+        self.statistics.succeeded(waited_s + count * (ended - began), count)
+        return answers
 
     def _cancelled(self, pending: Pending) -> None:
         self._leave(pending)
@@ -287,6 +311,11 @@ class ModelBatcher:
 
     def _too_slow(self, pending: Pending) -> DeadlineExceeded:
         return DeadlineExceeded(f"model {self.spec.name!r} did not answer within {pending.request.timeout_s} s")
+
+
+def _light_rows(request: InferRequest) -> int:
+    """Return the rows of a request that was not checked; 0 if it has none."""
+    return next((array.shape[0] for array in request.inputs.values() if array.shape), 0)
 
 
 def _joined(arrays: Sequence[Array]) -> Array:

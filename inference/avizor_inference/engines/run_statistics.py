@@ -61,10 +61,10 @@ class RunStatistics:
                 of_request.add(seconds * requests, requests)
                 of_run.add(seconds, 1)
 
-    def succeeded(self, seconds: float) -> None:
-        """Count a request that was answered so many seconds after it came."""
+    def succeeded(self, seconds: float, requests: int = 1) -> None:
+        """Count a request that was answered so many seconds after it came; or several, and the seconds of all added up."""
         with self._lock:
-            self._of("success").add(seconds, 1)
+            self._of("success").add(seconds, requests)
 
     def failed(self, seconds: float = 0.0) -> None:
         """Count a request that has failed so many seconds after it came; one that was not let in, after none."""

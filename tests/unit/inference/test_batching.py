@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from pathlib import Path
 
@@ -48,8 +48,17 @@ class Bench:
         return self.engine.submit(InferRequest("lookup", inputs, [output], timeout_s=timeout_s))
 
     def ask_light(self, *indices: int, output: str = "probabilities", turns: int = 0) -> list[float] | None:
-        answer = self.engine.infer_light(InferRequest("lookup", {"input": lookup_items(*indices, turns=turns)}, [output]))
-        return None if answer is None else answer[output][:, 0].tolist()
+        """Ask for one request of these rows."""
+        found = self.share_light([indices], output=output, turns=turns)
+        return None if found is None else found[0]
+
+    def share_light(
+        self, requests: Sequence[Sequence[int]], output: str = "probabilities", turns: int = 0, waited_s: float = 0.0
+    ) -> list[list[float]] | None:
+        """Ask for several requests, each of these rows, that share a run."""
+        asked = [InferRequest("lookup", {"input": lookup_items(*indices, turns=turns)}, [output]) for indices in requests]
+        answers = self.engine.infer_light(asked, waited_s)
+        return None if answers is None else [answer[output][:, 0].tolist() for answer in answers]
 
     def make_light(self) -> None:
         """Run until a row is known to cost little. The first run of all takes longer."""
@@ -332,6 +341,79 @@ def test_what_is_light_runs_in_the_thread_of_its_caller(bench: Callable[..., Ben
         assert tested.held.threads[runs:] == [threading.current_thread()]
         assert tested.held.sizes[runs:] == [len(items)]
     assert tested.rows() == 0
+
+
+def test_light_requests_share_a_run_in_the_thread_of_their_caller(bench: Callable[..., Bench]) -> None:
+    tested = bench()
+
+    def is_shared() -> bool:
+        tested.make_light()
+        tested.held.runs.clear()
+        tested.held.threads.clear()
+        return tested.share_light([[1], [2, 3], [4]]) == [[1], [2, 3], [4]]
+
+    assert any(is_shared() for _ in range(100))  # not after a run that others held up for milliseconds
+    assert tested.held.sizes == [4]
+    assert tested.held.threads == [threading.current_thread()]
+    assert tested.rows() == 0
+
+
+def test_a_shared_light_run_counts_each_request_and_what_it_waited(bench: Callable[..., Bench]) -> None:
+    tested = bench()
+
+    def counted() -> tuple[int, int, int]:
+        (found,) = tested.engine.statistics("lookup")
+        return found.execution_count, found.inference_stats.success.count, found.inference_stats.queue.ns
+
+    def adds() -> list[float]:
+        tested.make_light()
+        before = counted()
+        if tested.share_light([[1], [2, 3], [4]], waited_s=50.0) is None:
+            return []
+        return [after - earlier for after, earlier in zip(counted(), before, strict=True)]
+
+    found = next(filter(None, (adds() for _ in range(100))))
+    assert found == [1, 3, pytest.approx(50e9, rel=1e-6)]
+
+
+def test_light_requests_that_cannot_share_a_run_are_refused_together(bench: Callable[..., Bench]) -> None:
+    tested = bench()
+    good = lookup_items(1)
+    for others in (lookup_items(ITEMS), lookup_items(*range(8)), good.astype("int32"), good[0], good[:0]):
+        tested.make_light()
+        asked = [InferRequest("lookup", {"input": items}, ["probabilities"]) for items in (good, others)]
+        assert tested.engine.infer_light(asked) is None
+
+
+def test_all_requests_of_a_light_run_are_light_together(bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    tested = bench()
+
+    def two_are_light() -> bool:
+        tested.make_light()
+        row_s = tested.engine._batcher("lookup", None)._row_s
+        monkeypatch.setattr("avizor_inference.engines.model_batcher.SHARED_LIGHT_S", 2.5 * row_s)
+        assert tested.share_light([[1], [2], [3]]) is None
+        return tested.share_light([[1], [2]]) == [[1], [2]]
+
+    assert any(two_are_light() for _ in range(100))  # not after a run that others held up for milliseconds
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ("dynamic_batching { max_queue_delay_microseconds: 500 }", True),
+        ("dynamic_batching { max_queue_delay_microseconds: 0 }", False),
+        ("dynamic_batching { }", False),
+        ("", False),
+    ],
+)
+def test_light_requests_wait_for_each_other_where_requests_may_wait(
+    bench: Callable[..., Bench], fields: str, expected: bool
+) -> None:
+    tested = bench(fields)
+    assert not tested.engine.shares_light_runs("lookup")  # nobody has used it
+    tested.engine.spec("lookup")
+    assert tested.engine.shares_light_runs("lookup") is expected
 
 
 def test_nothing_is_light_while_others_run_or_wait(bench: Callable[..., Bench]) -> None:
