@@ -47,7 +47,8 @@ async def call_often(stub: GRPCInferenceServiceStub, caller: int) -> list[str]:
 async def wrong_answers(address: str) -> list[str]:
     async with grpc.aio.insecure_channel(address) as channel:
         stub = GRPCInferenceServiceStub(channel)
-        return sum(await asyncio.gather(*(call_often(stub, caller) for caller in range(CALLERS))), [])
+        of_each = await asyncio.gather(*(call_often(stub, caller) for caller in range(CALLERS)))
+        return [found for wrong in of_each for found in wrong]
 
 
 @pytest.mark.parametrize(("delay_us", "shared"), [(500, True), (0, False)])
