@@ -26,8 +26,9 @@ LEAST_SHARE_S = 1e-3
 # 28), and it may be the gateway's event loop that is held up. A run that takes much longer than expected is ended.
 LIGHT_S, LIGHT_LIMIT_S = 2e-4, 0.1
 
-# The same for requests that share a light run, each of which is light by itself.
-SHARED_LIGHT_S = 4e-3
+# The same for all requests together that share a light run. Each is light by itself, so the loop would be held up for longer in
+# all if they ran one by one.
+SHARED_LIGHT_S = 1e-2
 
 # Light runs after which the CPU time of the next one is measured: to ask for it is a system call, and two of them for each run
 # took a good part of the time of a small model. After one that took LONG_S by the clock a thread measures the next.
