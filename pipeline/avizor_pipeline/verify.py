@@ -49,6 +49,7 @@ class Proof(Strict, frozen=False):
 
     out: str
     files: int = 0
+    noun: str = Field(default="files", description="what `files` counts, in the plural")
     planned: int = 0
     recordings: int = 0
     unread: int = Field(default=0, description="pairs whose file is a dead letter")
@@ -92,16 +93,17 @@ def verify_job(out: OutputPath) -> Proof:
     """
     settings = begun_settings(out)
     if settings is None:
-        raise JobError(f"{out} holds no batch job of this version of Avizor; give the --out of avizor batch")
+        why = "holds no batch job of this version of Avizor" if out.exists() else "does not exist"
+        raise JobError(f"{out} {why}; give the --out of avizor batch")
     with job_lock(out, make=False), reading(out):
         rounds = round_files(out)
         moved = KnownFiles([read_states(file) for file in rounds]).moved
         plan = counted(settings, rounds, None, moved)
-        proof = Proof(out=name_of(str(out)), files=plan.files)
+        proof = Proof(out=name_of(str(out)), files=plan.files, noun=plan.noun)
         takers, source = _takers(settings), open_source(settings)
         planned = (shard for shard in planned_shards(settings, out, plan) if shard.entries)
         for _, found in each_at_once(
-            out, planned, lambda shard: _verify_shard(out, shard, _expected(shard.entries, source, takers))
+            out, planned, lambda shard: _verify_shard(out, shard, _expected(shard.entries, source, takers), plan.noun)
         ):
             proof.add(found)
         for stray in _strays(out, {shard for shard, files in plan.shards.items() if files}):
@@ -124,10 +126,12 @@ def _expected(entries: Sequence[Entry], source: Source, takers: Mapping[str, str
     return {uri: {model for model, kind in takers.items() if kind in kinds[uri]} for uri in kinds}
 
 
-def _verify_shard(out: OutputPath, shard: Shard, expected: Mapping[str, set[str]]) -> Proof:
+def _verify_shard(out: OutputPath, shard: Shard, expected: Mapping[str, set[str]], noun: str) -> Proof:
+    """Return what was found of a shard. noun: what its items are, in the plural."""
     proof = Proof(out="", planned=sum(map(len, expected.values())))
     if not commit_path(out, shard.id).exists():
-        files = f"{shard.items} files, the first is {shard.entries[0].uri}"
+        first = shard.entries[0].uri
+        files = f"{shard.items} {noun}, the first is {first}" if shard.items > 1 else first
         proof.note(f"shard {shard.id} is not done ({files}); run the same command again")
         return proof
     commit = read_commit(out, shard.id)

@@ -7,7 +7,7 @@ import sys
 import click
 
 from avizor_pipeline.cli.exit_status import EXIT_FAILED
-from avizor_pipeline.reporting.progress import counted
+from avizor_pipeline.reporting.progress import counted, counted_of
 from avizor_pipeline.sinks.output_files import OutputPath, output_path
 from avizor_pipeline.verify import Proof, verify_output
 
@@ -43,10 +43,13 @@ def verify(out: OutputPath, as_json: bool) -> None:
 
 
 def _print(proof: Proof) -> None:
-    click.echo(f"{proof.files} files, {proof.windows} rows in windows/, {proof.parts} parts that are what was written")
+    parts = counted(proof.parts, "part that is what was written", "parts that are what was written")
+    click.echo(f"{counted_of(proof.files, proof.noun)}, {counted(proof.windows, 'row')} in windows/, {parts}")
+    lost = proof.planned - proof.recordings - proof.unread
     click.echo(
-        f"{proof.planned} results planned (files x models): {proof.recordings} in recordings/, {proof.unread} missing for "
-        f"{counted(proof.dead_letters, 'dead letter')}"
+        f"{counted(proof.planned, 'result')} planned ({proof.noun} x models): {proof.recordings} in recordings/, "
+        f"{proof.unread} missing for {counted(proof.dead_letters, 'dead letter')}"
+        + (f", {lost} neither in recordings/ nor a dead letter" if lost > 0 else "")
     )
     for problem in proof.problems:
         click.echo(f"wrong: {problem}", err=True)

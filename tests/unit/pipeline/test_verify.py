@@ -79,8 +79,8 @@ def test_a_complete_job_is_proven(job: tuple[JobSettings, Path, Shard], in_group
     assert "6 results planned (files x models): 4 in recordings/, 2 missing for 1 dead letter" in result.stdout
     proof = json.loads(CliRunner().invoke(verify, [str(out), "--json"]).stdout)
     assert proof == {
-        "out": str(out), "files": 3, "planned": 6, "recordings": 4, "unread": 2, "windows": 8, "dead_letters": 1, "parts": 3,
-        "problem_count": 0, "problems": [],
+        "out": str(out), "files": 3, "noun": "files", "planned": 6, "recordings": 4, "unread": 2, "windows": 8,
+        "dead_letters": 1, "parts": 3, "problem_count": 0, "problems": [],
     }  # fmt: skip
 
 
@@ -165,6 +165,43 @@ def test_shards_that_are_not_done_damaged_or_strange_are_said(job: tuple[JobSett
     damaged, stray = verify_job(out).problems
     assert f"{part} is not what was written" in damaged
     assert "copy.parquet is of no finished shard" in stray
+
+
+def test_a_stopped_job_says_how_many_results_are_not_there_yet(job: tuple[JobSettings, Path, Shard]) -> None:
+    """Six are planned and no dead letter is written: "0 missing" alone would say that none is."""
+    _, out, _ = job
+    result = CliRunner().invoke(verify, [str(out)])
+    assert "6 results planned (files x models): 0 in recordings/, 0 missing for 0 dead letters, 6 neither in" in result.stdout
+
+
+def test_what_was_found_is_counted_in_the_items_of_the_job(tmp_path: Path) -> None:
+    """A table of two rows is two rows, not two files; one of a kind is one file."""
+    for name, kind, counted, planned, undone in (
+        (
+            "rows.csv",
+            "row",
+            "2 rows, 0 rows in windows/",
+            "2 results planned (rows x models)",
+            " is not done (2 rows, the first is /",
+        ),
+        ("one.wav", "audio", "1 file, 0 rows in windows/", "1 result planned (files x models)", " is not done (/"),
+    ):
+        data, out = tmp_path / f"data-{kind}", tmp_path / f"out-{kind}"
+        data.mkdir()
+        (data / name).write_text("a,b\n1,2\n3,4\n")
+        model = ChosenModel(name="normal", version=1, sha256="")
+        job = settings(data).model_copy(update={"models": (model,), "contents": (kind,)})
+        plan = plan_job(job, out)
+        with claimed(out, job, plan.for_folder):
+            pass
+        result = CliRunner().invoke(verify, [str(out)])
+        assert f"{counted}, 0 parts that are what was written\n{planned}" in result.stdout
+        assert undone in result.stderr
+
+
+def test_a_folder_that_does_not_exist_is_said(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="nowhere does not exist; give the --out of avizor batch"):
+        verify_job(tmp_path / "nowhere")
 
 
 def test_a_folder_without_a_job_is_refused(tmp_path: Path) -> None:
