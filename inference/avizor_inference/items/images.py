@@ -27,7 +27,7 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 # What is read. Pillow knows forty more, and hands some of them to other programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-NO_IMAGE = "not an image that can be read (PNG, JPEG, WebP, BMP, TIFF and GIF are)"
+_NO_IMAGE, _READ = "not an image that can be read ({})", "PNG, JPEG, WebP, BMP, TIFF and GIF are"
 
 # A picture of more pixels than this is refused before it is decoded: a small file can unpack to gigabytes.
 MAX_PIXELS = 64_000_000
@@ -47,7 +47,7 @@ def open_image(source: bytes | BinaryIO, spec: PixelFormat) -> Image.Image:
     A file of several pictures (an animation, pages) is refused: one of them is not the whole.
     """
     mode = _mode_of(spec)
-    with _broken_files():
+    with image_errors(source):
         image = _opened(source)
         image.load()
         ImageOps.exif_transpose(image, in_place=True)  # each copy of a large picture is hundreds of megabytes
@@ -58,7 +58,7 @@ def open_image(source: bytes | BinaryIO, spec: PixelFormat) -> Image.Image:
 def check_header(source: bytes | BinaryIO, spec: PixelFormat) -> None:
     """Raise the MediaError of an image whose header tells that it cannot be decoded. Its pixels are not read."""
     _mode_of(spec)
-    with _broken_files():
+    with image_errors(source):
         _refuse_32_bits(_opened(source))
 
 
@@ -69,16 +69,24 @@ def _mode_of(spec: PixelFormat) -> str:
 
 
 @contextmanager
-def _broken_files() -> Iterator[None]:
-    """Raise what Pillow raises as MediaError."""
+def image_errors(source: bytes | BinaryIO) -> Iterator[None]:
+    """Raise what Pillow raises of an image as MediaError."""
     try:
         yield
     except UnidentifiedImageError as error:
-        raise MediaError(NO_IMAGE) from error
+        raise MediaError(_NO_IMAGE.format("it is empty" if _is_empty(source) else _READ)) from error
     except (MediaError, MemoryError):
         raise
     except Exception as error:  # a broken file can raise nearly anything from a decoder
+        if "truncated" in str(error).lower():
+            raise MediaError(f"the image was cut off, or is damaged ({one_line(error)})") from error
         raise MediaError(f"the image cannot be decoded ({type(error).__name__}: {one_line(error)})") from error
+
+
+def _is_empty(source: bytes | BinaryIO) -> bool:
+    if isinstance(source, bytes):
+        return not source
+    return source.seekable() and source.seek(0, io.SEEK_END) == 0
 
 
 def _opened(source: bytes | BinaryIO) -> Image.Image:

@@ -63,6 +63,19 @@ def test_the_six_formats_are_read_and_a_part_of_a_file_is_not(kind: str) -> None
             decode_image(whole[: int(len(whole) * share)], spec(3))
 
 
+@pytest.mark.parametrize("source", [b"", io.BytesIO()])
+def test_an_empty_file_is_called_so(source: bytes | io.BytesIO) -> None:
+    with pytest.raises(MediaError, match=r"not an image that can be read \(it is empty\)"):
+        decode_image(source, spec(3))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "GIF"])
+def test_a_file_that_was_cut_off_is_called_so(kind: str) -> None:
+    whole = encoded(np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8), kind)
+    with pytest.raises(MediaError, match=r"^the image was cut off, or is damaged \(image file is truncated"):
+        decode_image(whole[: len(whole) // 2], spec(3))
+
+
 @pytest.mark.parametrize("size", [(1, 64_000_000), (64_000_000, 1), (65_536, 2)])
 def test_a_picture_that_is_too_long_on_a_side_is_refused_by_its_header(size: tuple[int, int]) -> None:
     with pytest.raises(MediaError, match=f"has {size[0]} x {size[1]} pixels; at most 65,535 on a side are decoded; cut it"):

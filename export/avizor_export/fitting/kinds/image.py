@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from avizor_export.fitting.choices import Choice
 from avizor_export.fitting.kinds.base import Chosen, KindToFit, Wanted
-from avizor_inference.error_text import one_line
-from avizor_inference.errors import MediaError
 from avizor_inference.items.dataset import Entry
-from avizor_inference.items.images import FORMATS, NO_IMAGE
+from avizor_inference.items.images import FORMATS, image_errors
 from avizor_inference.items.input_spec import ImageInput
 from avizor_inference.items.kinds.base import Content, FileContent
 
@@ -38,15 +36,10 @@ class ImagesToFit(KindToFit):
     def look(self, entry: Entry, content: Content) -> None:
         """See KindToFit."""
         assert isinstance(content, FileContent)
-        try:
-            with content.open() as file, Image.open(file, formats=FORMATS) as image:
-                self.sizes[(image.height, image.width)] += 1
-                image.draft("RGB", (64, 64))
-                small = np.asarray(image.convert("RGB").resize((32, 32)), dtype=np.int16)
-        except UnidentifiedImageError as error:
-            raise MediaError(NO_IMAGE) from error
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise MediaError(f"not an image that can be read ({one_line(error)})") from error
+        with content.open() as file, image_errors(file), Image.open(file, formats=FORMATS) as image:
+            self.sizes[(image.height, image.width)] += 1
+            image.draft("RGB", (64, 64))
+            small = np.asarray(image.convert("RGB").resize((32, 32)), dtype=np.int16)
         self.is_grey.append(bool((small.max(axis=2) - small.min(axis=2)).max() < _COLOUR))
 
     def warnings(self) -> Iterator[str]:
