@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from avizor_inference.errors import JobError
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.file_access import name_of
 from avizor_inference.job_results import COMMITS, SUMMARY_FILE
@@ -29,7 +28,7 @@ from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.lock import job_lock
 from avizor_pipeline.sinks.output_files import OutputPath, each_at_once, files_of, opened
-from avizor_pipeline.sinks.output_folder import begun_settings
+from avizor_pipeline.sinks.output_folder import settings_of_job
 from avizor_pipeline.sinks.part_files import Commit, commit_path, find_damage, part_path, read_commit, shard_of
 from avizor_pipeline.sinks.rounds import read_states, round_files
 from avizor_pipeline.sinks.write_errors import reading
@@ -91,10 +90,7 @@ def verify_job(out: OutputPath) -> Proof:
     Raises JobError if there is no job, if it is running, if a round is damaged, or if a file cannot be read now;
     RepositoryError if models of several kinds are gone.
     """
-    settings = begun_settings(out)
-    if settings is None:
-        why = "holds no batch job of this version of Avizor" if out.exists() else "does not exist"
-        raise JobError(f"{out} {why}; give the --out of avizor batch")
+    settings = settings_of_job(out)
     with job_lock(out, make=False), reading(out):
         rounds = round_files(out)
         moved = KnownFiles([read_states(file) for file in rounds]).moved

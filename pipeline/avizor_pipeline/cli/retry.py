@@ -6,7 +6,6 @@ import sys
 
 import click
 
-from avizor_inference.errors import JobError
 from avizor_pipeline.cli.ceiling import under_ceiling
 from avizor_pipeline.cli.exit_status import PushedEnd
 from avizor_pipeline.cli.running import RunOptions, run_to_end
@@ -27,7 +26,7 @@ from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.plan_lines import files_are
 from avizor_pipeline.runners.open_runner import RunnerOptions, open_runner
 from avizor_pipeline.sinks.output_files import OutputPath, output_path
-from avizor_pipeline.sinks.output_folder import begun_settings
+from avizor_pipeline.sinks.output_folder import settings_of_job
 
 _EPILOG = """\b
 Examples:
@@ -72,9 +71,7 @@ def retry(
     metrics = BatchMetrics()
     where = RunnerOptions(runner, ray_address, workers, file_timeout_s, engine_wait_s)
     with PushedEnd(metrics, None, "") as end, open_runner(where, end.leave_at_once) as opened:
-        settings = begun_settings(out)
-        if settings is None:
-            raise JobError(f"{out} holds no batch job of this version of Avizor; give the --out of avizor batch")
+        settings = settings_of_job(out)
         models = open_models(settings)
         plan = plan_retry(settings, out)
         click.echo(f"{files_are(plan.changes.new)} done again, of {plan.files}", err=as_json)

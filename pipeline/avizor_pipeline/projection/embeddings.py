@@ -19,7 +19,7 @@ from avizor_inference.job_results import SUMMARY_FILE
 from avizor_pipeline.settings import ChosenModel, JobSettings
 from avizor_pipeline.sinks.lock import job_lock
 from avizor_pipeline.sinks.output_files import OutputPath, files_of, opened
-from avizor_pipeline.sinks.output_folder import begun_settings
+from avizor_pipeline.sinks.output_folder import settings_of_job
 
 # What makes a row of windows/ unique.
 KEYS = ("uri", "channel", "start_sample", "model")
@@ -50,9 +50,7 @@ class Embedded:
 @contextmanager
 def finished_job(out: OutputPath) -> Iterator[JobSettings]:
     """Hold a finished job that has embeddings while it is read; nothing is written. Raises JobError if it is none."""
-    settings = begun_settings(out)
-    if settings is None:
-        raise JobError(f"{out} holds no batch job of this version of Avizor; give the --out of avizor batch")
+    settings = settings_of_job(out)
     with job_lock(out, make=False), _intact(out):
         if not (out / SUMMARY_FILE).exists():
             raise JobError(f"the job in {out} is not finished; run its command again, which goes on")

@@ -125,6 +125,15 @@ def begun_settings(out: OutputPath) -> JobSettings | None:
     return None
 
 
+def settings_of_job(out: OutputPath) -> JobSettings:
+    """Return the settings of the job that began in this folder. Raises JobError if there is none, or a store is away."""
+    settings = begun_settings(out)
+    if settings is None:
+        why = "holds no batch job of this version of Avizor" if out.exists() else "does not exist"
+        raise JobError(f"{out} {why}; give the --out of avizor batch")
+    return settings
+
+
 def examine(out: OutputPath, settings: JobSettings, planned: Planned) -> Finished:
     """Make every check of `claimed` without changing anything. Raises SettingsError, JobError."""
     _check_folder(out, settings)

@@ -202,6 +202,8 @@ def test_what_was_found_is_counted_in_the_items_of_the_job(tmp_path: Path) -> No
 def test_a_folder_that_does_not_exist_is_said(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="nowhere does not exist; give the --out of avizor batch"):
         verify_job(tmp_path / "nowhere")
+    with pytest.raises(JobError, match="nowhere does not exist; give"), finished_job(tmp_path / "nowhere"):
+        pass
 
 
 def test_a_folder_without_a_job_is_refused(tmp_path: Path) -> None:
