@@ -23,6 +23,9 @@ _COMPANY, _ALONE = 3, 32
 # A request that has less time left, in seconds, waits for nobody.
 _HASTY_S = 0.1
 
+# Groups whose last runs were shared, most. Nobody may ask again for a version that was replaced, or for outputs in this order.
+_GROUPS = 64
+
 
 @dataclass
 class _Group:
@@ -49,13 +52,13 @@ class LightRuns:
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self._loop = engine, asyncio.get_running_loop()
-        self._groups: dict[_Key, _Group] = {}  # only of those that wait, or whose last runs were shared
+        self._groups: dict[_Key, _Group] = {}  # only of those that wait, or whose last runs were shared; oldest first
         self._alone = 0
 
     async def run(self, request: InferRequest, max_rows: int) -> Outputs | None:
         """Return the answer to a request with one input; None if it is not light, or failed: it has to be submitted.
 
-        max_rows: of a run. A caller that is cancelled while its request waits costs the others nothing.
+        max_rows: of a run. A caller that is cancelled while its request waits costs the others nothing, and is counted.
         """
         if (group := self._group_for(request)) is None:
             return self._alone_now(request)
@@ -63,7 +66,8 @@ class LightRuns:
         if group.rows + rows > max_rows:
             self._run(group)
         waiter: asyncio.Future[Outputs | None] = self._loop.create_future()
-        group.waiting.append((request, time.monotonic(), waiter))
+        came = time.monotonic()
+        group.waiting.append((request, came, waiter))
         group.rows += rows
         group.turns = _TURNS
         if group.rows >= max_rows:
@@ -71,7 +75,13 @@ class LightRuns:
         elif not group.turning:
             group.turning = True
             self._loop.call_soon(self._turn, group)
-        return await waiter or self._alone_now(request)
+        try:
+            answer = await waiter
+        except asyncio.CancelledError:
+            if waiter.cancelled() or waiter.result() is None:  # else its run has been counted
+                self._engine.cancelled_light(request, time.monotonic() - came)
+            raise
+        return answer or self._alone_now(request)
 
     def _group_for(self, request: InferRequest) -> _Group | None:
         """Return the group that a request waits in, None if it does not wait."""
@@ -83,6 +93,8 @@ class LightRuns:
         if self._alone < _ALONE or not self._engine.shares_light_runs(request.model, request.version):
             return None
         self._alone = 0
+        if len(self._groups) >= _GROUPS:
+            del self._groups[next(iter(self._groups))]  # what waits in it runs all the same
         self._groups[key] = _Group(key)
         return self._groups[key]
 

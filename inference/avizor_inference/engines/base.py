@@ -85,6 +85,10 @@ class Engine(ABC):
         """
         return None
 
+    def cancelled_light(self, request: InferRequest, waited_s: float) -> None:
+        """Count a request that was cancelled while it waited for others to share a light run. waited_s: seconds until then."""
+        return
+
     def shares_light_runs(self, model: str, version: int | None = None) -> bool:
         """Return whether several light requests for a version may wait for each other, to share a run."""
         return False

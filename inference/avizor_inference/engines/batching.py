@@ -64,6 +64,11 @@ class BatchingEngine(Engine):
         batcher = self._batchers.get((requests[0].model, requests[0].version))
         return batcher.infer_light(requests, waited_s) if batcher else None
 
+    def cancelled_light(self, request: InferRequest, waited_s: float) -> None:
+        """See Engine.cancelled_light."""
+        if batcher := self._batchers.get((request.model, request.version)):
+            batcher.statistics.cancelled(waited_s)
+
     def shares_light_runs(self, model: str, version: int | None = None) -> bool:
         """See Engine.shares_light_runs, and ModelBatcher's."""
         batcher = self._batchers.get((model, version))

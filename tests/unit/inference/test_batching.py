@@ -376,6 +376,16 @@ def test_a_shared_light_run_counts_each_request_and_what_it_waited(bench: Callab
     assert found == [1, 3, pytest.approx(50e9, rel=1e-6)]
 
 
+def test_one_that_was_cancelled_while_it_waited_for_a_light_run_is_counted(bench: Callable[..., Bench]) -> None:
+    tested = bench()
+    request = InferRequest("lookup", {"input": lookup_items(1)}, ["probabilities"])
+    tested.engine.cancelled_light(request, 0.5)  # nobody has used the version: there is nothing to count in
+    tested.engine.spec("lookup")
+    tested.engine.cancelled_light(request, 2.0)
+    (found,) = tested.engine.statistics("lookup")
+    assert (found.response_stats["0"].cancel.count, found.response_stats["0"].cancel.ns) == (1, 2_000_000_000)
+
+
 def test_light_requests_that_cannot_share_a_run_are_refused_together(bench: Callable[..., Bench]) -> None:
     tested = bench()
     good = lookup_items(1)

@@ -16,7 +16,7 @@ class LightEngine(Engine):
     """Runs what infer_light gets, however long it takes, with the engine that it is made of.
 
     runs: the requests of each run, and waits: the seconds that they had waited, added up. shares: whether requests may share a
-    run. most: requests of a run; more are refused.
+    run. most: requests of a run; more are refused. cancelled: the seconds that each waited that was cancelled.
     """
 
     def __init__(self, engine: Engine, *, shares: bool = True) -> None:
@@ -24,6 +24,7 @@ class LightEngine(Engine):
         self.shares, self.most = shares, 1000
         self.runs: list[Sequence[InferRequest]] = []
         self.waits: list[float] = []
+        self.cancelled: list[float] = []
 
     @property
     def sizes(self) -> list[int]:
@@ -44,6 +45,9 @@ class LightEngine(Engine):
         ends = np.cumsum([len(part) for part in rows])[:-1]
         parts = {output: np.split(values, ends) for output, values in answer.items()}
         return [{output: parts[output][number] for output in parts} for number in range(len(rows))]
+
+    def cancelled_light(self, request: InferRequest, waited_s: float) -> None:
+        self.cancelled.append(waited_s)
 
     def shares_light_runs(self, model: str, version: int | None = None) -> bool:
         return self.shares

@@ -16,6 +16,7 @@ from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.repository.models import ModelRepository
 from avizor_service.light_runs import LightRuns
 
+MOST_GROUPS = 64
 MOST = 8  # rows of a run of the model `lookup`
 TRY = 32  # requests that run alone until one waits for others
 
@@ -111,7 +112,7 @@ def test_requests_that_come_in_later_turns_of_the_loop_share_the_run(engine: Lig
         asking = []
         for index in range(5):
             asking.append(asyncio.create_task(caller.ask(index)))
-            for _ in range(4):
+            for _ in range(5):
                 await asyncio.sleep(0)
         assert [values(found) for found in await asyncio.gather(*asking)] == [[index] for index in range(5)]
 
@@ -140,6 +141,41 @@ def test_a_request_is_not_held_up_by_others_that_go_away(engine: LightEngine) ->
 
     on_a_loop(engine, run)
     assert engine.sizes == [2, 1]  # nothing runs for nobody
+    assert len(engine.cancelled) == 4
+    assert min(engine.cancelled) > 0
+
+
+def test_who_is_cancelled_after_the_run_was_answered(engine: LightEngine) -> None:
+    async def run(caller: Caller) -> None:
+        await caller.bring_company()
+        for fails, counted in ((False, 0), (True, 1)):
+            engine.cancelled.clear()
+            gone, last = (asyncio.create_task(caller.ask(index)) for index in (1, ITEMS + 5 if fails else 2))
+            await asyncio.sleep(0)
+            while not engine.runs:
+                await asyncio.sleep(0)
+            engine.runs.clear()
+            gone.cancel()  # before it wakes up
+            assert (await last is None) is fails
+            with pytest.raises(asyncio.CancelledError):
+                await gone
+            assert len(engine.cancelled) == counted
+
+    on_a_loop(engine, run)
+
+
+def test_of_ever_new_sets_of_outputs_the_latest_are_kept(engine: LightEngine) -> None:
+    async def run(caller: Caller) -> None:
+        for number in range(3 * MOST_GROUPS):
+            request = InferRequest("lookup", {"input": lookup_items(1)}, ["probabilities"] * (number + 1))
+            caller.runs._alone = TRY
+            found = await asyncio.gather(*(caller.runs.run(request, MOST) for _ in range(3)))
+            assert [values(one) for one in found] == [[1]] * 3
+        assert len(caller.runs._groups) == MOST_GROUPS
+        assert list(caller.runs._groups)[-1] == ("lookup", None, tuple(request.outputs))
+
+    on_a_loop(engine, run)
+    assert engine.sizes == [3] * 3 * MOST_GROUPS
 
 
 def test_where_a_shared_run_fails_or_is_not_light_each_request_runs_alone(engine: LightEngine) -> None:
