@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from support.environment import ROOT
+from torch import nn
 
 from avizor_cli.main import avizor
 from avizor_export.architectures.catalogue import ARCHITECTURES
@@ -22,8 +24,8 @@ EXAMPLES = [
     for block, shown in re.findall(r"```sh\n(.*?)```(?:\n\n```text\n(.*?)```)?", PAGE, re.DOTALL)
     for line in block.splitlines()
 ]
-# `mynets.py` of the page.
-(MODULE,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+# The lines that build networks in Python, and `mynets.py` of the page.
+BUILT, MODULE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 # What MODULE needs of transformers, which is not installed for tests: the result is an object that is a dict of tensors, too.
 TRANSFORMERS = """
 from collections import OrderedDict
@@ -96,3 +98,10 @@ def test_the_words_and_their_options_are_those_of_the_grammar() -> None:
     assert set(found) == set(WORDS)
     for word, options in found.items():
         assert set(options) == options_of(word)
+
+
+def test_networks_are_built_in_python_as_shown() -> None:
+    names: dict[str, nn.Module] = {}
+    exec(BUILT, names)
+    assert names["digits"](torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    assert names["fan"](torch.zeros(2, 1, 64, 32)).shape == (2, 1, 64, 32)
