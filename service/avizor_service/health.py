@@ -20,6 +20,10 @@ from avizor_inference.finite_range import FiniteRange
 # Docker sets http_proxy in every container, for connections to the outside. A proxy would look for 127.0.0.1 elsewhere.
 _CHANNEL = [("grpc.enable_http_proxy", 0)]
 
+# How gRPC's message begins if nobody answers, and what to do then.
+_NOBODY = "failed to connect to all addresses"
+_LOOK = "see whether a gateway listens at this address, and whether it wants TLS"
+
 _EXAMPLES = """\b
 Examples:
   avizor health
@@ -88,7 +92,8 @@ def health(
             ask = health_pb2_grpc.HealthStub(channel).Check
             answer = ask(health_pb2.HealthCheckRequest(), timeout=timeout_s, metadata=metadata)
         except grpc.RpcError as error:
-            click.echo(f"{target}: {error.code().name}: {printable(str(error.details()))}", err=True)
+            look = f"; {_LOOK}" if str(error.details()).startswith(_NOBODY) else ""
+            click.echo(f"{target}: {error.code().name}: {printable(str(error.details()))}{look}", err=True)
             sys.exit(1)
     known = health_pb2.HealthCheckResponse.ServingStatus
     click.echo(known.Name(answer.status) if answer.status in known.values() else f"status {answer.status}, which is none")

@@ -47,6 +47,12 @@ def test_brackets_are_put_where_they_belong() -> None:
     assert with_port("0.0.0.0", 5) == "0.0.0.0:5"
 
 
+def test_health_says_how_to_go_on_where_nobody_listens() -> None:
+    answer = health("127.0.0.1:9")
+    assert answer.returncode == 1
+    assert answer.stderr.endswith("; see whether a gateway listens at this address, and whether it wants TLS\n"), answer.stderr
+
+
 @pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
 def test_health_asks_the_gateway_and_not_a_proxy(models: Path, variable: str) -> None:
     with gateway(models, "--alpha", 0.05) as running:
