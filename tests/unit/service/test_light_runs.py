@@ -84,6 +84,17 @@ def test_requests_share_runs_of_as_many_rows_as_the_model_takes(engine: LightEng
     assert [[len(request.inputs["input"]) for request in requests] for requests in engine.runs] == [[1, 2, 3], [3, 1, 4], [1]]
 
 
+def test_requests_that_fill_a_run_wait_no_longer(engine: LightEngine) -> None:
+    async def run(caller: Caller) -> None:
+        await caller.bring_company()
+        asking = [asyncio.create_task(caller.ask(*indices)) for indices in ((1, 2, 3), (4, 5, 6), (7, 8))]
+        await asyncio.sleep(0)
+        assert engine.sizes == [3]
+        assert [values(found) for found in await asyncio.gather(*asking)] == [[1, 2, 3], [4, 5, 6], [7, 8]]
+
+    on_a_loop(engine, run)
+
+
 def test_one_that_is_alone_waits_once_in_a_while_and_is_answered(engine: LightEngine) -> None:
     async def run(caller: Caller) -> None:
         for number in range(1, 3 * TRY):
@@ -171,8 +182,8 @@ def test_of_ever_new_sets_of_outputs_the_latest_are_kept(engine: LightEngine) ->
             caller.runs._alone = TRY
             found = await asyncio.gather(*(caller.runs.run(request, MOST) for _ in range(3)))
             assert [values(one) for one in found] == [[1]] * 3
-        assert len(caller.runs._groups) == MOST_GROUPS
-        assert list(caller.runs._groups)[-1] == ("lookup", None, tuple(request.outputs))
+        kept = [len(outputs) for _, _, outputs in caller.runs._groups]
+        assert kept == [*range(2 * MOST_GROUPS + 1, 3 * MOST_GROUPS + 1)]
 
     on_a_loop(engine, run)
     assert engine.sizes == [3] * 3 * MOST_GROUPS
@@ -212,6 +223,19 @@ def test_only_requests_for_the_same_outputs_share_a_run(engine: LightEngine) -> 
 
     on_a_loop(engine, run)
     assert sorted(engine.sizes) == [1, 1, 3]
+
+
+@pytest.mark.parametrize(("model", "version"), [("lookup", 1), ("another", None)])
+def test_only_requests_for_the_same_version_share_a_run(engine: LightEngine, model: str, version: int | None) -> None:
+    async def run(caller: Caller) -> None:
+        await caller.bring_company()
+        other = InferRequest(model, {"input": lookup_items(4)}, ["probabilities"], version)
+        found = await asyncio.gather(*map(caller.ask, range(3)), caller.runs.run(other, MOST))
+        assert [values(one) for one in found[:3]] == [[0], [1], [2]]
+        assert (found[3] is None) is (model == "another")  # which the engine does not have
+
+    on_a_loop(engine, run)
+    assert sorted(engine.sizes) == [1, 3]
 
 
 def test_nobody_waits_where_runs_are_not_shared(engine: LightEngine) -> None:
