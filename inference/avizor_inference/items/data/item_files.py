@@ -107,7 +107,7 @@ def sample_items(
 def check_exists(path: Path) -> None:
     """Raise DatasetError if the path does not exist, before anything is said about its kind."""
     if not is_pattern(path) and not exists(path):
-        raise DatasetError(f"{name_of(str(path))} does not exist")
+        raise DatasetError(f"{name_of(str(path))} does not exist; name a folder of items, or a file")
 
 
 def plurals() -> str:

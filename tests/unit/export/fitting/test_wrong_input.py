@@ -51,7 +51,7 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
-    assert "nothing does not exist" in refusal(tmp_path / "nothing")
+    assert "nothing does not exist; name a folder of items, or a file" in refusal(tmp_path / "nothing")
 
 
 def test_silent_files(tmp_path: Path) -> None:
