@@ -9,7 +9,7 @@ import numpy as np
 
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec
-from avizor_inference.errors import EngineError
+from avizor_inference.errors import AvizorError
 
 
 class LightEngine(Engine):
@@ -40,7 +40,7 @@ class LightEngine(Engine):
         rows = [request.inputs[name] for request in requests]
         try:
             answer = self._engine.infer(InferRequest(requests[0].model, {name: np.concatenate(rows)}, requests[0].outputs))
-        except EngineError:
+        except AvizorError:
             return None
         ends = np.cumsum([len(part) for part in rows])[:-1]
         parts = {output: np.split(values, ends) for output, values in answer.items()}
