@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,14 @@ def test_requests_that_fill_a_run_wait_no_longer(engine: LightEngine) -> None:
         await asyncio.sleep(0)
         assert engine.sizes == [3]
         assert [values(found) for found in await asyncio.gather(*asking)] == [[1, 2, 3], [4, 5, 6], [7, 8]]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        last = asyncio.create_task(caller.ask(9))
+        await asyncio.sleep(0)
+        assert not last.done()  # the next ones still wait for company, for eight turns
+        for _ in range(11):
+            await asyncio.sleep(0)
+        assert values(last.result()) == [9]
 
     on_a_loop(engine, run)
 
@@ -120,16 +129,16 @@ def test_nobody_waits_any_more_once_the_company_has_gone(engine: LightEngine) ->
 def test_requests_that_come_in_later_turns_of_the_loop_share_the_run(engine: LightEngine) -> None:
     async def run(caller: Caller) -> None:
         await caller.bring_company()
-        asking = []
+        asking, began = [], time.monotonic()
         for index in range(5):
             asking.append(asyncio.create_task(caller.ask(index)))
-            for _ in range(5):
+            for _ in range(7):
                 await asyncio.sleep(0)
         assert [values(found) for found in await asyncio.gather(*asking)] == [[index] for index in range(5)]
+        assert 0 < engine.waits[0] < 5 * (time.monotonic() - began)
 
     on_a_loop(engine, run)
     assert engine.sizes == [5]
-    assert engine.waits[0] > 0
 
 
 def test_a_request_is_not_held_up_by_others_that_go_away(engine: LightEngine) -> None:
