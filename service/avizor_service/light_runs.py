@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest
@@ -27,15 +28,23 @@ _HASTY_S = 0.1
 _GROUPS = 64
 
 
+class _Waiting(NamedTuple):
+    """Holds a request that waits since `came`, by time.monotonic(), and the future of its answer."""
+
+    request: InferRequest
+    came: float
+    waiter: asyncio.Future[Outputs | None]
+
+
 @dataclass
 class _Group:
-    """Holds the requests of one model, version and set of outputs that wait for others; their rows, and when each came.
+    """Holds the requests of one model, version and set of outputs that wait for others, and their rows.
 
     company: how many share a run, lately. turns: of the loop, that they still wait if nobody comes; counted while `turning`.
     """
 
     key: _Key
-    waiting: list[tuple[InferRequest, float, asyncio.Future[Outputs | None]]] = field(default_factory=list)
+    waiting: list[_Waiting] = field(default_factory=list)
     rows: int = 0
     company: int = 0
     turns: int = 0
@@ -67,7 +76,7 @@ class LightRuns:
             self._run(group)
         waiter: asyncio.Future[Outputs | None] = self._loop.create_future()
         came = time.monotonic()
-        group.waiting.append((request, came, waiter))
+        group.waiting.append(_Waiting(request, came, waiter))
         group.rows += rows
         group.turns = _TURNS
         if group.rows >= max_rows:
@@ -116,18 +125,18 @@ class LightRuns:
 
     def _run(self, group: _Group) -> None:
         """Run what waits in a group. If that fails, each request is told so, and runs alone."""
-        waiting = [one for one in group.waiting if not one[2].done()]  # else its caller was cancelled
+        waiting = [one for one in group.waiting if not one.waiter.done()]  # else its caller was cancelled
         group.waiting, group.rows = [], 0
         answers = self._answers(waiting) if waiting else None
         group.company = max(len(waiting), group.company // 2) if answers else 0
         if group.company < _COMPANY:
             self._groups.pop(group.key, None)
-        for number, (_, _, waiter) in enumerate(waiting):
-            waiter.set_result(answers[number] if answers else None)
+        for number, one in enumerate(waiting):
+            one.waiter.set_result(answers[number] if answers else None)
 
-    def _answers(self, waiting: list[tuple[InferRequest, float, asyncio.Future[Outputs | None]]]) -> list[Outputs] | None:
+    def _answers(self, waiting: list[_Waiting]) -> list[Outputs] | None:
         now = time.monotonic()
-        return self._engine.infer_light([request for request, _, _ in waiting], sum(now - came for _, came, _ in waiting))
+        return self._engine.infer_light([one.request for one in waiting], sum(now - one.came for one in waiting))
 
 
 def _rows(request: InferRequest) -> int:

@@ -158,20 +158,12 @@ class ModelBatcher:
 
     def _light_answers(self, requests: Sequence[InferRequest], sizes: Sequence[int], waited_s: float) -> list[dict[str, Array]]:
         began, count = time.monotonic(), len(requests)
-        inputs = requests[0].inputs
         if count > 1:  # arrays of several types would become one of a type that the model may take
             for request in requests:
                 check_request(self.spec, request)
-            inputs = {name: np.concatenate([request.inputs[name] for request in requests]) for name in inputs}
         limit_s = min([LIGHT_LIMIT_S, *[request.timeout_s for request in requests if request.timeout_s is not None]])
-        ready = time.monotonic()
-        run = InferRequest(self.spec.name, inputs, requests[0].outputs, self.spec.version, limit_s)
-        result = self._engine.infer(run)
-        ran = time.monotonic()
-        answers = [*_shares(sizes, result)]
-        ended = time.monotonic()
-        self.statistics.ran(sum(sizes), count, waited_s, ready - began, ran - ready, ended - ran)
-        self.statistics.succeeded(waited_s + count * (ended - began), count)
+        answers = self._run_together(requests, sizes, waited_s, began + limit_s)
+        self.statistics.succeeded(waited_s + count * (time.monotonic() - began), count)
         return answers
 
     def _cancelled(self, pending: Pending) -> None:
@@ -277,24 +269,30 @@ class ModelBatcher:
             return [error] if len(batch) == 1 else [self._run([pending])[0] for pending in batch]
 
     def _answers_of_run(self, batch: Sequence[Pending]) -> list[Answer]:
+        """Return the answers of a run, which is ended when the last deadline has passed."""
         began = time.monotonic()
-        request = self._together(batch)
-        ready = time.monotonic()
-        result = self._engine.infer(request)
-        ran = time.monotonic()
-        sizes = [pending.rows for pending in batch]
-        answers: list[Answer] = [*_shares(sizes, result)]
         queue_s = sum(began - pending.arrived for pending in batch)
-        self.statistics.ran(sum(sizes), len(batch), queue_s, ready - began, ran - ready, time.monotonic() - ran)
-        return answers
+        until = max(pending.deadline for pending in batch)
+        sizes = [pending.rows for pending in batch]
+        return [*self._run_together([pending.request for pending in batch], sizes, queue_s, until)]
 
-    def _together(self, batch: Sequence[Pending]) -> InferRequest:
-        """Return one request for a batch. Its run is ended when the last deadline has passed."""
-        names = batch[0].request.inputs
-        inputs = {name: _joined([pending.request.inputs[name] for pending in batch]) for name in names}
-        left = max(pending.deadline for pending in batch) - time.monotonic()
-        timeout_s = None if left == math.inf else left
-        return InferRequest(self.spec.name, inputs, batch[0].outputs, self.spec.version, timeout_s)
+    def _run_together(
+        self, requests: Sequence[InferRequest], sizes: Sequence[int], queue_s: float, until: float
+    ) -> list[dict[str, Array]]:
+        """Run requests for the same outputs together, and count the run. Raises what Engine.infer raises.
+
+        sizes: the rows of each. queue_s: seconds that they waited, all added up. until: when the run is ended, by
+        time.monotonic(); inf for never.
+        """
+        began = time.monotonic()
+        inputs = {name: _joined([request.inputs[name] for request in requests]) for name in requests[0].inputs}
+        ready = time.monotonic()
+        timeout_s = None if until == math.inf else until - ready
+        result = self._engine.infer(InferRequest(self.spec.name, inputs, requests[0].outputs, self.spec.version, timeout_s))
+        ran = time.monotonic()
+        answers = [*_shares(sizes, result)]
+        self.statistics.ran(sum(sizes), len(sizes), queue_s, ready - began, ran - ready, time.monotonic() - ran)
+        return answers
 
     def _answer(self, pending: Pending, answer: Answer) -> None:
         """Set a request's answer, unless it has one: its deadline may have passed at this moment. It is counted before."""
