@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 
 import numpy as np
 
@@ -74,6 +75,8 @@ class EngineRuns:
             answer = await light.run(request, spec.max_batch_size)
             if answer is not None:
                 return answer
+            if request.timeout_s is not None:  # it may have waited for others
+                request = replace(request, timeout_s=time_remaining_s())
             future = self._engine.submit(request)
         else:  # to submit a batch to a server is to copy it, which takes time if it is large
             future = await self._submitted_in_thread(request)

@@ -90,7 +90,7 @@ class LightRuns:
             if waiter.cancelled() or waiter.result() is None:  # else its run has been counted
                 self._engine.cancelled_light(request, time.monotonic() - came)
             raise
-        return answer or self._alone_now(request)
+        return answer or self._alone_now(request, time.monotonic() - came)
 
     def _group_for(self, request: InferRequest) -> _Group | None:
         """Return the group that a request waits in, None if it does not wait."""
@@ -107,8 +107,8 @@ class LightRuns:
         self._groups[key] = _Group(key)
         return self._groups[key]
 
-    def _alone_now(self, request: InferRequest) -> Outputs | None:
-        answers = self._engine.infer_light([request])
+    def _alone_now(self, request: InferRequest, waited_s: float = 0.0) -> Outputs | None:
+        answers = self._engine.infer_light([request], waited_s)
         if answers is None:
             return None
         self._alone += 1
@@ -124,11 +124,14 @@ class LightRuns:
             self._run(group)
 
     def _run(self, group: _Group) -> None:
-        """Run what waits in a group. If that fails, each request is told so, and runs alone."""
+        """Run what waits in a group. If that fails, each request is told so, and runs alone.
+
+        One bad request must not end the sharing of many that are good: it halves the company, and the next ones try again.
+        """
         waiting = [one for one in group.waiting if not one.waiter.done()]  # else its caller was cancelled
         group.waiting, group.rows = [], 0
         answers = self._answers(waiting) if waiting else None
-        group.company = max(len(waiting), group.company // 2) if answers else 0
+        group.company = max(len(waiting) if answers else 0, group.company // 2)
         if group.company < _COMPANY:
             self._groups.pop(group.key, None)
         for number, one in enumerate(waiting):

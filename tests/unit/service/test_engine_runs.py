@@ -86,17 +86,34 @@ def test_an_error_of_one_batch_ends_the_others(engine: EmbeddedEngine) -> None:
 
 
 def test_each_batch_gets_the_time_that_is_left_when_it_is_sent(engine: EmbeddedEngine) -> None:
-    held, clock = UnansweredEngine(engine), iter((9.0, 8.0, 7.0, 6.0, 5.0))
+    held, left = UnansweredEngine(engine), 9.0
 
     async def run() -> None:
+        nonlocal left
         with open_threads(1) as threads:
-            rows = [pictures(5 * BATCH)]
-            run = EngineRuns(held, threads).run(engine.spec("digits"), rows, ["probabilities"], lambda: next(clock))
+            rows = [pictures(6 * BATCH)]
+            run = EngineRuns(held, threads).run(engine.spec("digits"), rows, ["probabilities"], lambda: left)
             calling = asyncio.create_task(run)
-            for number in range(5):
-                await until(held, min(number + 4, 5))
+            for number in range(6):
+                await until(held, min(number + 4, 6))
+                left -= 1
                 held.release(number)
             await calling
 
     asyncio.run(run())
-    assert [request.timeout_s for request, _ in held.submitted] == [9.0, 8.0, 7.0, 6.0, 5.0]
+    assert [request.timeout_s for request, _ in held.submitted] == [9.0, 9.0, 9.0, 9.0, 8.0, 7.0]
+
+
+def test_what_a_request_waited_to_share_a_run_is_taken_off_its_time(engine: EmbeddedEngine) -> None:
+    held, clock = UnansweredEngine(engine), iter((9.0, 8.0))
+
+    async def run() -> None:
+        with open_threads(1) as threads:
+            run = EngineRuns(held, threads).run(engine.spec("digits"), [pictures(1)], ["probabilities"], lambda: next(clock))
+            calling = asyncio.create_task(run)
+            await until(held, 1)
+            held.release(0)
+            await calling
+
+    asyncio.run(run())
+    assert [request.timeout_s for request, _ in held.submitted] == [8.0]
