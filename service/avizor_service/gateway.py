@@ -17,8 +17,11 @@ from avizor_service.keeping.keeper import Keeper
 from avizor_service.settings import Settings
 from avizor_service.threads import Threads
 
-# The RPC to call instead, by the task of a model.
-_RPC_OF: dict[Task, str] = {"classify": "Classify", "reconstruct": "DetectAnomaly or Reconstruct"}
+# The RPC to call instead, by the task of a model, and the command that calls it.
+_RPC_OF: dict[Task, str] = {
+    "classify": "Classify (`avizor call classify`)",
+    "reconstruct": "DetectAnomaly (`avizor call detect`) or Reconstruct",
+}
 
 ItemsRequest = pb.ClassifyRequest | pb.DetectAnomalyRequest | pb.EmbedRequest | pb.ReconstructRequest | pb.ExplainRequest
 
