@@ -78,7 +78,7 @@ def image_errors(source: bytes | BinaryIO) -> Iterator[None]:
     except (MediaError, MemoryError):
         raise
     except Exception as error:  # a broken file can raise nearly anything from a decoder
-        if "truncated" in str(error).lower():
+        if "truncated" in str(error).lower() or _is_cut_off_webp(source):
             raise MediaError(f"the image was cut off, or is damaged ({one_line(error)})") from error
         raise MediaError(f"the image cannot be decoded ({type(error).__name__}: {one_line(error)})") from error
 
@@ -87,6 +87,24 @@ def _is_empty(source: bytes | BinaryIO) -> bool:
     if isinstance(source, bytes):
         return not source
     return source.seekable() and source.seek(0, io.SEEK_END) == 0
+
+
+def _is_cut_off_webp(source: bytes | BinaryIO) -> bool:
+    """Return whether a file is WebP, and shorter than its header says. Pillow only says that it makes no decoder."""
+    head = _first_bytes(source)
+    if head[:4] != b"RIFF" or head[8:] != b"WEBP":
+        return False
+    actual = len(source) if isinstance(source, bytes) else source.seek(0, io.SEEK_END)
+    return actual < 8 + int.from_bytes(head[4:8], "little")
+
+
+def _first_bytes(source: bytes | BinaryIO) -> bytes:
+    if isinstance(source, bytes):
+        return source[:12]
+    if not source.seekable():
+        return b""
+    source.seek(0)
+    return source.read(12)
 
 
 def _opened(source: bytes | BinaryIO) -> Image.Image:

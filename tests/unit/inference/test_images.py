@@ -76,6 +76,17 @@ def test_a_file_that_was_cut_off_is_called_so(kind: str) -> None:
         decode_image(whole[: len(whole) // 2], spec(3))
 
 
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_webp_that_was_cut_off_is_called_so(as_file: bool) -> None:
+    whole = encoded(np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8), "WEBP")
+    for damaged, words in (
+        (whole[: len(whole) // 2], "^the image was cut off, or is damaged"),
+        (whole[:12] + bytes(len(whole) - 12), "^(?!.*cut off)"),
+    ):
+        with pytest.raises(MediaError, match=words):
+            decode_image(io.BytesIO(damaged) if as_file else damaged, spec(3))
+
+
 @pytest.mark.parametrize("size", [(1, 64_000_000), (64_000_000, 1), (65_536, 2)])
 def test_a_picture_that_is_too_long_on_a_side_is_refused_by_its_header(size: tuple[int, int]) -> None:
     with pytest.raises(MediaError, match=f"has {size[0]} x {size[1]} pixels; at most 65,535 on a side are decoded; cut it"):
