@@ -34,6 +34,7 @@ from avizor_pipeline.sinks.rounds import (
     write_round,
 )
 from avizor_pipeline.sinks.write_errors import writing
+from avizor_pipeline.sources.folder import FolderSource
 from avizor_pipeline.sources.open_source import open_source
 from avizor_pipeline.sources.root_names import RootNames
 
@@ -146,7 +147,7 @@ def plan_job(
     shown = [_SHOWN.get(root, now) for root, now in zip(settings.roots, listed, strict=True)]
     if not plan.files:
         others = f"; left out: {left_out}" if left_out.counts else ""
-        raise JobError(f"no {' or '.join(settings.contents)} files in {', '.join(shown)}{others}")
+        raise JobError(f"no {' or '.join(settings.contents)} files in {', '.join(shown)}{others}; {_taken(settings, source)}")
     if settings.source_pattern and set(plan.sources) == {DEFAULT_SOURCE}:
         raise SettingsError(
             f"--source-pattern {settings.source_pattern!r} matches none of the {plan.files} files; it is searched in their "
@@ -257,6 +258,13 @@ def _vanished(rounds: Sequence[OutputPath], known: KnownFiles, changed: Collecti
         for entry in read_round(file):
             if entry.part and entry.file in changed and known.is_unseen(entry, number):
                 yield entry._replace(part=entry.part.emptied())
+
+
+def _taken(settings: JobSettings, source: FolderSource) -> str:
+    """Return which files the models take of a folder."""
+    models = ", ".join(model.name for model in settings.models)
+    files = f"files that end in {', '.join(sorted(source.suffixes))}" if source.suffixes else "no file of a folder"
+    return f"{models} {'takes' if len(settings.models) == 1 else 'take'} {files}"
 
 
 def _note_missing(rounds: Sequence[OutputPath], known: KnownFiles, changes: Changes) -> None:

@@ -55,6 +55,8 @@ class Proof(Strict, frozen=False):
     windows: int = 0
     dead_letters: int = 0
     parts: int = Field(default=0, description="parts that are, byte for byte, what was written")
+    undone: int = Field(default=0, description="shards that are not done; they are one problem together")
+    first_undone: str = Field(default="", description="the first of them, with its first file")
     problem_count: int = 0
     problems: list[str] = Field(default_factory=list, description="the first hundred")
 
@@ -72,6 +74,8 @@ class Proof(Strict, frozen=False):
         self.windows += shard.windows
         self.dead_letters += shard.dead_letters
         self.parts += shard.parts
+        self.undone += shard.undone
+        self.first_undone = self.first_undone or shard.first_undone
         self.problem_count += shard.problem_count
         self.problems += shard.problems[: _PROBLEMS_KEPT - len(self.problems)]
 
@@ -102,11 +106,20 @@ def verify_job(out: OutputPath) -> Proof:
             out, planned, lambda shard: _verify_shard(out, shard, _expected(shard.entries, source, takers), plan.noun)
         ):
             proof.add(found)
+        if proof.undone:
+            proof.note(f"{_undone(proof)}; run the same command again")
         for stray in _strays(out, {shard for shard, files in plan.shards.items() if files}):
             proof.note(stray)
         for problem in projection_problems(out):
             proof.note(problem)
     return proof
+
+
+def _undone(proof: Proof) -> str:
+    """Return which shards are not done. A job that was stopped may have thousands, all for the same reason."""
+    if proof.undone == 1:
+        return f"shard {proof.first_undone} is not done"
+    return f"{proof.undone} shards are not done, the first is {proof.first_undone}"
 
 
 def _takers(settings: JobSettings) -> Mapping[str, str]:
@@ -128,7 +141,7 @@ def _verify_shard(out: OutputPath, shard: Shard, expected: Mapping[str, set[str]
     if not commit_path(out, shard.id).exists():
         first = shard.entries[0].uri
         files = f"{shard.items} {noun}, the first is {first}" if shard.items > 1 else first
-        proof.note(f"shard {shard.id} is not done ({files}); run the same command again")
+        proof.undone, proof.first_undone = 1, f"{shard.id} ({files})"
         return proof
     commit = read_commit(out, shard.id)
     damage = commit if isinstance(commit, str) else find_damage(out, commit)

@@ -44,7 +44,7 @@ from avizor_pipeline.plan import Plan, plan_job
 from avizor_pipeline.reporting.estimate_lines import estimate_lines
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.plan_lines import change_lines, version_lines
-from avizor_pipeline.reporting.progress import counted, counted_of
+from avizor_pipeline.reporting.progress import counted, counted_of, size
 from avizor_pipeline.reporting.pushgateway import PushAccess, check_gateway
 from avizor_pipeline.reporting.summary import source_notes, taken_channels
 from avizor_pipeline.request import JobRequest
@@ -279,7 +279,7 @@ def _print_header(
 ) -> None:
     """Print what there is to do, and what a user may not expect."""
     count = counted_of(plan.files, plan.noun) + (f", many in {counted(plan.packed, 'file')}" if plan.packed else "")
-    click.echo(f"{count}, {plan.bytes / 1e6:.1f} MB, in {counted(plan.tasks, 'shard')}", err=to_stderr)
+    click.echo(f"{count}, {size(plan.bytes)}, in {counted(plan.tasks, 'shard')}", err=to_stderr)
     for line in (*change_lines(plan, redo=redo), *version_lines(settings)):
         click.echo(line, err=to_stderr)
     if plan.left_out.counts:
@@ -296,7 +296,7 @@ def _print_header(
         if settings.channels != "each" and model.format and not has_channels(model.spec):
             click.echo(f"{model.name} takes all channels together, whatever --channels says", err=to_stderr)
     if plan.kinds["audio"]:
-        click.echo(f"sound of several channels: {taken_channels(settings.channels, 'is')}", err=to_stderr)
+        click.echo(f"of a sound with several channels {taken_channels(settings.channels, 'is')}", err=to_stderr)
         click.echo("samples beyond -1..1 are clipped, and short files are filled up with zeros", err=to_stderr)
         click.echo("the summary counts such files, and those of a lower sample rate than a model's", err=to_stderr)
 

@@ -1,10 +1,11 @@
-"""Say why files could not be read: the first few reasons, for the end of a job's summary."""
+"""Say why files could not be read: the most usual reasons, for the end of a job's summary."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import islice
+from pathlib import PurePath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,25 +14,38 @@ from avizor_inference.error_text import printable
 from avizor_inference.errors import AvizorError
 from avizor_pipeline.sinks.output_files import OutputPath, files_of, opened
 
-# Dead letters that are shown; all are in the tables.
+# Reasons that are shown; all dead letters are in the tables.
 SHOWN = 3
+
+# Different reasons that are counted. Some name what was found in a file, so that there may be as many as files.
+_KEPT = 1000
 _LONGEST = 1000  # characters: a command that converts the file is whole
 
 
 def dead_letter_lines(out: OutputPath, count: int) -> Iterator[str]:
-    """Yield the messages of the first dead letters of a finished job, indented, and how many more there are.
+    """Yield the reasons of the dead letters of a finished job, the most usual first, and how many have others.
 
+    Each is the message of the first file that has it, indented, with the number of those that have the same.
     count: of all of them. What cannot be read any more is left out: the job itself is done.
     """
-    shown = 0
+    first, files = dict[str, str](), Counter[str]()
     with suppress(AvizorError, OSError, pa.ArrowException):
-        for message in islice(_messages(out), SHOWN):
-            yield f"  {printable(' '.join(message.split())[:_LONGEST])}"
-            shown += 1
-    if 0 < shown < count:
-        yield f"  and {count - shown} more"
+        for reason, message in _messages(out):
+            if len(first) < _KEPT or reason in first:
+                first.setdefault(reason, message)
+                files[reason] += 1
+    shown = files.most_common(SHOWN)
+    for reason, alike in shown:
+        same = f" (and {alike - 1} more for the same reason)" if alike > 1 else ""
+        yield f"  {printable(' '.join(first[reason].split())[:_LONGEST])}{same}"
+    left = count - sum(alike for _, alike in shown)
+    if shown and left > 0:
+        yield f"  and {left} more"
 
 
-def _messages(out: OutputPath) -> Iterator[str]:
+def _messages(out: OutputPath) -> Iterator[tuple[str, str]]:
+    """Yield why each could not be read, without the file's name in front, and the whole message."""
     for file in files_of(out / "dead_letters", ".parquet"):
-        yield from pq.read_table(opened(file), columns=["message"]).column("message").to_pylist()
+        table = pq.read_table(opened(file), columns=["uri", "message"])
+        for uri, message in zip(*(table.column(name).to_pylist() for name in ("uri", "message")), strict=True):
+            yield message.removeprefix(f"{PurePath(uri).name}: "), message

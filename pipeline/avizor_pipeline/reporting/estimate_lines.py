@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from avizor_pipeline.estimate import Estimate
 from avizor_pipeline.models import JobModel
-from avizor_pipeline.reporting.progress import counted
+from avizor_pipeline.reporting.progress import counted, size
 
 
 def estimate_lines(found: Estimate, models: Sequence[JobModel]) -> Iterator[str]:
@@ -23,6 +23,6 @@ def estimate_lines(found: Estimate, models: Sequence[JobModel]) -> Iterator[str]
         return
     time = timedelta(seconds=max(1, round(found.seconds)))
     yield (
-        f"about {found.bytes / 1e6:.1f} MB and {time} for {counted(found.shards_left, 'shard')}, by {found.shards_run} of them "
+        f"about {size(found.bytes)} and {time} for {counted(found.shards_left, 'shard')}, by {found.shards_run} of them "
         "that were run to see (their results are removed)"
     )

@@ -69,7 +69,15 @@ def _seconds_left(outcome: Outcome, files: int, items: float, seconds: float) ->
 
 def speed(rate: float) -> str:
     """Return a rate in items a second as text: a job of few long files does less than one."""
-    return f"{rate:{'.0f' if rate >= 1 else '.2g'}} items/s"
+    number = f"{rate:{'.0f' if rate >= 1 else '.2g'}}"
+    return f"{number} item{'s' * (number != '1')}/s"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as text."""
+    if count < 1000:
+        return counted(count, "byte")
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

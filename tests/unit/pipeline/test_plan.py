@@ -32,7 +32,7 @@ def test_a_plan_counts_files_bytes_sources_and_shards(data: Path) -> None:
 
 def test_a_dataset_without_audio_is_refused_with_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "clip.voc").touch()
-    with pytest.raises(JobError, match=r"no audio files in .*; left out: 1 \.voc"):
+    with pytest.raises(JobError, match=r"no audio files in .*; left out: 1 \.voc; .* files that end in .*\.flac.*\.wav"):
         plan_job(settings(tmp_path))
 
 

@@ -10,10 +10,18 @@ import sys
 import pytest
 
 from avizor_pipeline.job_outcome import Outcome
-from avizor_pipeline.reporting.progress import show_progress
+from avizor_pipeline.reporting.progress import show_progress, size
 from avizor_pipeline.sinks.output_folder import Finished
 from avizor_pipeline.sinks.part_files import SourceCount
 from avizor_pipeline.sinks.section_files import FinishedSections, SectionRecord
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(1, "1 byte"), (999, "999 bytes"), (1000, "1.0 kB"), (99_940, "99.9 kB"), (100_000, "0.1 MB"), (3_210_000, "3.2 MB")],
+)
+def test_a_small_size_is_not_nothing(count: int, text: str) -> None:
+    assert size(count) == text
 
 
 def so_far(files: int, earlier: int = 0) -> Outcome:
@@ -52,7 +60,7 @@ def test_a_log_gets_lines_at_a_bounded_pace_and_the_last_one(
             show(so_far(files))
     lines = capsys.readouterr().err.splitlines()
     assert 500 < len(lines) < 600
-    assert lines[-1].startswith("avizor batch: 100000/100000 items, 1 items/s, 0:00:00 left")
+    assert lines[-1].startswith("avizor batch: 100000/100000 items, 1 item/s, 0:00:00 left")
 
 
 def test_a_line_counts_what_is_done_of_a_long_file(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,14 +105,17 @@ def test_items_have_the_name_of_their_kind(models: Path) -> None:
 
 def test_reasons_of_dead_letters_are_shown_and_the_rest_is_counted(opened: Sequence[JobModel], tmp_path: Path) -> None:
     (tmp_path / "dead_letters").mkdir()
-    for number in range(5):
-        table = pa.table({"message": [f"file-{number}.wav: not an audio file\x1b"]})
+    reasons = ["empty", "no sound\x1b", "of odd size 1", "no sound\x1b", "of odd size 2", "no sound\x1b", "empty"]
+    for number, reason in enumerate(reasons):
+        table = pa.table({"uri": [f"a/{number}.wav"], "message": [f"{number}.wav: {reason}"]})
         pq.write_table(table, tmp_path / "dead_letters" / f"{number}.parquet")
-    lines = list(summary_lines(Outcome(files=5, dead_letters=5), opened[:1], 0.05, tmp_path, seconds=1.0))
-    at = lines.index(next(line for line in lines if line.startswith("5 files could not be read: see")))
+    lines = list(summary_lines(Outcome(files=7, dead_letters=7), opened[:1], 0.05, tmp_path, seconds=1.0))
+    at = lines.index(next(line for line in lines if line.startswith("7 files could not be read: see")))
     assert lines[at + 1 : -1] == [
-        *(f"  file-{number}.wav: not an audio file\\x1b" for number in range(3)),
-        "  and 2 more",
+        "  1.wav: no sound\\x1b (and 2 more for the same reason)",
+        "  0.wav: empty (and 1 more for the same reason)",
+        "  2.wav: of odd size 1",
+        "  and 1 more",
     ]
 
 

@@ -80,7 +80,7 @@ def test_a_complete_job_is_proven(job: tuple[JobSettings, Path, Shard], in_group
     proof = json.loads(CliRunner().invoke(verify, [str(out), "--json"]).stdout)
     assert proof == {
         "out": str(out), "files": 3, "noun": "files", "planned": 6, "recordings": 4, "unread": 2, "windows": 8,
-        "dead_letters": 1, "parts": 3, "problem_count": 0, "problems": [],
+        "dead_letters": 1, "parts": 3, "undone": 0, "first_undone": "", "problem_count": 0, "problems": [],
     }  # fmt: skip
 
 
@@ -156,7 +156,9 @@ def test_rows_that_are_lost_doubled_or_strange_are_said(
 
 def test_shards_that_are_not_done_damaged_or_strange_are_said(job: tuple[JobSettings, Path, Shard]) -> None:
     _, out, shard = job
-    assert [problem.split(" (")[0] for problem in verify_job(out).problems] == [f"shard {shard.id} is not done"]
+    assert verify_job(out).problems == [
+        f"shard {shard.id} (3 files, the first is {shard.entries[0].uri}) is not done; run the same command again"
+    ]
     commit(out, shard, rows_of(shard), 2)
     assert ["its record is of 2 files, and 3 are planned" in each for each in verify_job(out).problems] == [True]
     part = out / "windows" / f"{shard.id}.parquet"
@@ -182,18 +184,11 @@ def test_what_was_found_is_counted_in_the_items_of_the_job(tmp_path: Path) -> No
             "row",
             "2 rows, 0 rows in windows/",
             "2 results planned (rows x models)",
-            " is not done (2 rows, the first is /",
+            " (2 rows, the first is /",
         ),
-        ("one.wav", "audio", "1 file, 0 rows in windows/", "1 result planned (files x models)", " is not done (/"),
+        ("one.wav", "audio", "1 file, 0 rows in windows/", "1 result planned (files x models)", ".wav) is not done;"),
     ):
-        data, out = tmp_path / f"data-{kind}", tmp_path / f"out-{kind}"
-        data.mkdir()
-        (data / name).write_text("a,b\n1,2\n3,4\n")
-        model = ChosenModel(name="normal", version=1, sha256="")
-        job = settings(data).model_copy(update={"models": (model,), "contents": (kind,)})
-        plan = plan_job(job, out)
-        with claimed(out, job, plan.for_folder):
-            pass
+        out = begun(tmp_path / kind, name, kind, "a,b\n1,2\n3,4\n")
         result = CliRunner().invoke(verify, [str(out)])
         assert f"{counted}, 0 parts that are what was written\n{planned}" in result.stdout
         assert undone in result.stderr
@@ -209,3 +204,26 @@ def test_a_folder_that_does_not_exist_is_said(tmp_path: Path) -> None:
 def test_a_folder_without_a_job_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="holds no batch job of this version of Avizor; give the --out of avizor batch"):
         verify_job(tmp_path)
+
+
+def test_shards_that_are_not_done_are_one_problem_however_many(tmp_path: Path) -> None:
+    out = begun(tmp_path, "rows.csv", "row", "a,b\n" + "1,2\n" * 10_000)
+    proof = verify_job(out)
+    (problem,) = proof.problems
+    assert (proof.undone, proof.problem_count) == (3, 1)
+    assert problem.startswith("3 shards are not done, the first is ")
+    assert " (4096 rows, the first is " in problem
+    assert problem.endswith("; run the same command again")
+
+
+def begun(folder: Path, name: str, kind: str, content: str) -> Path:
+    """Begin a job over one file, and end it before anything is done."""
+    data, out = folder / "data", folder / "out"
+    data.mkdir(parents=True)
+    (data / name).write_text(content)
+    model = ChosenModel(name="normal", version=1, sha256="")
+    job = settings(data).model_copy(update={"models": (model,), "contents": (kind,)})
+    plan = plan_job(job, out)
+    with claimed(out, job, plan.for_folder):
+        pass
+    return out
