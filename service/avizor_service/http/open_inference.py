@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 
 from starlette.routing import Route
 
@@ -20,17 +19,13 @@ from avizor_service.http.tensor_bodies import (
     HEADER_LENGTH,
     answer_body,
     header_length,
+    read_body,
     ready_only,
-    wanted_tensors,
-    wanted_tensors_of_many_bytes,
 )
 from avizor_service.http.transport import HttpTransport
 from avizor_service.message_memory import MessageMemory
 from avizor_service.open_inference import describe
 from avizor_service.open_inference.infer import infer
-
-# Bodies of so many bytes are read on the event loop; larger ones in a thread.
-_LIGHT_BYTES = 8 << 10
 
 
 @dataclass(frozen=True)
@@ -92,19 +87,13 @@ class OpenInference:
         async def counted(body: bytes) -> int:
             return len(body) + await json_bytes(body if length is None else body[:length])
 
-        body = await call.receive(counted)
-        if len(body) <= _LIGHT_BYTES:
-            request, form = wanted_tensors(name, version, body, length)
-        else:
-            read = partial(wanted_tensors_of_many_bytes, name, version, body, length)
-            del body
-            request, form = await self.gateway.threads.wait_for(read)
-            del read  # it holds the body
+        threads = self.gateway.threads
+        request, form = await read_body(threads, name, version, [await call.receive(counted)], length)
         answer = await infer(self.gateway, request, call)
         del request
         call.hold(answer.size)  # it may wait for its turn
         most = self.gateway.settings.max_answer_mib << 20
-        made, json_length = await self.gateway.threads.wait_for(answer_body, answer, form, most)
+        made, json_length = await answer_body(threads, answer, form, most)
         if json_length is not None:
             transport.answer_header("content-type", "application/octet-stream")
             transport.answer_header(HEADER_LENGTH, str(json_length))

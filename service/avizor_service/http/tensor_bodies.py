@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from avizor_service.http.open_messages import text_of
 from avizor_service.open_inference.infer import TensorAnswer, TensorRequest, WantedOutput
 from avizor_service.open_inference.parameters import check_input_parameters, check_parameters, class_count
 from avizor_service.open_inference.tensors import DATATYPES, InputTensor, OutputTensor
+from avizor_service.threads import LIGHT_BYTES, Threads
 
 # How many bytes of a body are JSON, if others follow.
 HEADER_LENGTH = "inference-header-content-length"
@@ -26,6 +28,10 @@ _SIZE = "binary_data_size"
 
 # What a number as JSON counts for. While it is written it takes up to 92 bytes.
 _NUMBER_BYTES = 64
+
+# What is read and written on the event loop: JSON of so many bytes, and so many numbers as JSON, which take under a millisecond
+# each, and binary data as every other tensor.
+_LIGHT_JSON, _LIGHT_NUMBERS = 32 << 10, 1024
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,22 @@ def header_length(text: str) -> int | None:
     return int(text)
 
 
-def wanted_tensors_of_many_bytes(model: str, version: str, body: bytes, length: int | None) -> tuple[TensorRequest, AnswerForm]:
-    """Return what `wanted_tensors` returns, in a thread: one at a time."""
+async def read_body(
+    threads: Threads, model: str, version: str, bodies: list[bytes], length: int | None
+) -> tuple[TensorRequest, AnswerForm]:
+    """Return what `wanted_tensors` returns. A large body is read in a thread.
+
+    bodies: one, which is taken out, so that nothing holds it longer than that takes.
+    """
+    body = bodies.pop()
+    if len(body) <= LIGHT_BYTES and (len(body) if length is None else length) <= _LIGHT_JSON:
+        return wanted_tensors(model, version, body, length)
+    read = partial(_wanted_one_at_a_time, model, version, body, length)
+    del body
+    return await threads.wait_for(read)
+
+
+def _wanted_one_at_a_time(model: str, version: str, body: bytes, length: int | None) -> tuple[TensorRequest, AnswerForm]:
     with one_at_a_time:
         return wanted_tensors(model, version, body, length)
 
@@ -82,18 +102,24 @@ def wanted_tensors(model: str, version: str, body: bytes, length: int | None) ->
     return request, AnswerForm(id, _flag(parameters, "binary_data_output"), binary)
 
 
-def answer_body(answer: TensorAnswer, form: AnswerForm, most_bytes: int) -> tuple[bytes, int | None]:
-    """Return a body, and how many bytes of it are JSON; None if all are.
+async def answer_body(threads: Threads, answer: TensorAnswer, form: AnswerForm, most_bytes: int) -> tuple[bytes, int | None]:
+    """Return a body, and how many bytes of it are JSON; None if all are. A large one is written in a thread.
 
     most_bytes: of the largest answer. Raises AnswerTooLarge for one of too many numbers as JSON.
     """
     numbers = sum(math.prod(each.shape) for each in answer.outputs if not form.outputs.get(each.name, form.binary))
+    if numbers <= _LIGHT_NUMBERS and answer.size <= LIGHT_BYTES:
+        return _answer_body(answer, form)
     if numbers * _NUMBER_BYTES > most_bytes:
         raise AnswerTooLarge(
             f"the outputs have {numbers} values, and at most {most_bytes // _NUMBER_BYTES} are written as JSON here; ask for "
             "binary data (binary_data_output), or for fewer outputs",
             field="outputs",
         )
+    return await threads.wait_for(_answered_one_at_a_time, answer, form)
+
+
+def _answered_one_at_a_time(answer: TensorAnswer, form: AnswerForm) -> tuple[bytes, int | None]:
     with one_at_a_time:
         return _answer_body(answer, form)
 
