@@ -51,8 +51,9 @@ class Names:
 class Changes:
     """Holds how the dataset differs from what earlier rounds have planned.
 
-    gone: files that are not there any more. unlisted: files that the dataset does not list any more, and that are there, or of
-    which this is not known: their store does not say it, or they are too many to ask for.
+    new: number of items: of a table its rows. gone: files that are not there any more. unlisted: files that the dataset does
+    not list any more, and that are there, or of which this is not known: their store does not say it, or they are too many to
+    ask for.
     """
 
     new: int = 0

@@ -123,7 +123,7 @@ def plan_job(
             if found is Found.NEW and entry.part and entry.part.is_by_number and entry.file in changed_packs:
                 found = Found.CHANGED  # it holds items that were in other parts
             if found is Found.NEW:
-                changes.new += 1
+                changes.new += entry.items
                 yield entry
             elif found is Found.CHANGED:
                 changes.changed.add(entry.uri)

@@ -23,7 +23,7 @@ from avizor_pipeline.derived.wanted import WantedFiles
 from avizor_pipeline.models import open_models
 from avizor_pipeline.plan import plan_retry
 from avizor_pipeline.reporting.metrics import BatchMetrics
-from avizor_pipeline.reporting.plan_lines import files_are
+from avizor_pipeline.reporting.plan_lines import items_are
 from avizor_pipeline.runners.open_runner import RunnerOptions, open_runner
 from avizor_pipeline.sinks.output_files import OutputPath, output_path
 from avizor_pipeline.sinks.output_folder import settings_of_job
@@ -74,7 +74,7 @@ def retry(
         settings = settings_of_job(out)
         models = open_models(settings)
         plan = plan_retry(settings, out)
-        click.echo(f"{files_are(plan.changes.new)} done again, of {plan.files}", err=as_json)
+        click.echo(f"{items_are(plan.changes.new, plan.noun)} done again, of {plan.files}", err=as_json)
         if plan.changes.changed.count:
             click.echo(f"left as they are, since their files have changed: {plan.changes.changed}", err=as_json)
             click.echo("run the command of the job again with --changed redo: it does the whole files", err=as_json)

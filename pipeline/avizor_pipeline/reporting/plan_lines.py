@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from avizor_inference.repository.models import ModelRepository
 from avizor_pipeline.known_files import Names
 from avizor_pipeline.plan import Plan
+from avizor_pipeline.reporting.progress import counted_of
 from avizor_pipeline.settings import JobSettings
 
 
@@ -15,7 +16,8 @@ def change_lines(plan: Plan, *, redo: bool) -> Iterator[str]:
     if not plan.rounds:
         return
     changes = plan.changes
-    yield f"{files_are(changes.new)} new since the last run" if changes.new else "no file is new since the last run"
+    new = items_are(changes.new, plan.noun) if changes.new else f"no {plan.noun.removesuffix('s')} is"
+    yield f"{new} new since the last run"
     if changes.changed.count:
         what = (
             "done again"
@@ -40,9 +42,9 @@ def version_lines(settings: JobSettings) -> Iterator[str]:
 
 
 def _line(names: Names, what: str) -> str:
-    return f"{files_are(names.count)} {what}: {names}"
+    return f"{items_are(names.count, 'files')} {what}: {names}"
 
 
-def files_are(count: int) -> str:
-    """Return a number of files as the beginning of a sentence."""
-    return f"{count} {'file is' if count == 1 else 'files are'}"
+def items_are(count: int, plural: str) -> str:
+    """Return a number of things as the beginning of a sentence. plural: of their noun, with an s."""
+    return f"{counted_of(count, plural)} {'is' if count == 1 else 'are'}"
