@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import PurePath
 
 import pyarrow as pa
@@ -17,16 +18,17 @@ from avizor_pipeline.sinks.output_files import OutputPath, files_of, opened
 # Reasons that are shown; all dead letters are in the tables.
 SHOWN = 3
 
-# Different reasons that are counted. Some name what was found in a file, so that there may be as many as files.
-_KEPT = 1000
+# Different reasons that are counted: some name what was found in a file, so that there may be as many as files. And parts of
+# the table that are read: from an object store each takes a while.
+_KEPT, _PARTS = 1000, 64
 _LONGEST = 1000  # characters: a command that converts the file is whole
 
 
 def dead_letter_lines(out: OutputPath, count: int) -> Iterator[str]:
     """Yield the reasons of the dead letters of a finished job, the most usual first, and how many have others.
 
-    Each is the message of the first file that has it, indented, with the number of those that have the same.
-    count: of all of them. What cannot be read any more is left out: the job itself is done.
+    Each is the message of the first file that has it, indented, with the number of those that have the same in the first parts
+    of the table. count: of all of them. What cannot be read any more is left out: the job itself is done.
     """
     first, files = dict[str, str](), Counter[str]()
     with suppress(AvizorError, OSError, pa.ArrowException):
@@ -45,7 +47,7 @@ def dead_letter_lines(out: OutputPath, count: int) -> Iterator[str]:
 
 def _messages(out: OutputPath) -> Iterator[tuple[str, str]]:
     """Yield why each could not be read, without the file's name in front, and the whole message."""
-    for file in files_of(out / "dead_letters", ".parquet"):
+    for file in islice(files_of(out / "dead_letters", ".parquet"), _PARTS):
         table = pq.read_table(opened(file), columns=["uri", "message"])
         for uri, message in zip(*(table.column(name).to_pylist() for name in ("uri", "message")), strict=True):
             yield message.removeprefix(f"{PurePath(uri).name}: "), message

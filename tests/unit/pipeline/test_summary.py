@@ -119,6 +119,15 @@ def test_reasons_of_dead_letters_are_shown_and_the_rest_is_counted(opened: Seque
     ]
 
 
+def test_of_many_parts_of_dead_letters_the_first_are_read(opened: Sequence[JobModel], tmp_path: Path) -> None:
+    (tmp_path / "dead_letters").mkdir()
+    for number in range(100):
+        table = pa.table({"uri": [f"{number}.wav"], "message": [f"{number}.wav: empty"]})
+        pq.write_table(table, tmp_path / "dead_letters" / f"{number:03d}.parquet")
+    lines = list(summary_lines(Outcome(files=100, dead_letters=100), opened[:1], 0.05, tmp_path, seconds=1.0))
+    assert lines[-3:-1] == ["  0.wav: empty (and 63 more for the same reason)", "  and 36 more"]
+
+
 def test_one_thing_is_in_the_singular(opened: Sequence[JobModel]) -> None:
     text = "\n".join(summary_lines(Outcome(files=1, windows=1, dead_letters=1), opened[:1], 0.05, OUT, seconds=2.0))
     assert text.startswith("1 file, 1 window row in 2.0 s")
