@@ -83,35 +83,31 @@ def image_errors(source: bytes | BinaryIO) -> Iterator[None]:
         raise MediaError(f"the image cannot be decoded ({type(error).__name__}: {one_line(error)})") from error
 
 
+def _as_file(source: bytes | BinaryIO) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source
+
+
 def _is_empty(source: bytes | BinaryIO) -> bool:
-    if isinstance(source, bytes):
-        return not source
-    return source.seekable() and source.seek(0, io.SEEK_END) == 0
+    file = _as_file(source)
+    return file.seekable() and file.seek(0, io.SEEK_END) == 0
 
 
 def _is_cut_off_webp(source: bytes | BinaryIO) -> bool:
     """Return whether a file is WebP, and shorter than its header says. Pillow only says that it makes no decoder."""
-    head = _first_bytes(source)
-    if head[:4] != b"RIFF" or head[8:] != b"WEBP":
+    file = _as_file(source)
+    if not file.seekable():
         return False
-    actual = len(source) if isinstance(source, bytes) else source.seek(0, io.SEEK_END)
-    return actual < 8 + int.from_bytes(head[4:8], "little")
-
-
-def _first_bytes(source: bytes | BinaryIO) -> bytes:
-    if isinstance(source, bytes):
-        return source[:12]
-    if not source.seekable():
-        return b""
-    source.seek(0)
-    return source.read(12)
+    file.seek(0)
+    head = file.read(12)
+    is_webp = head[:4] == b"RIFF" and head[8:] == b"WEBP"
+    return is_webp and file.seek(0, io.SEEK_END) < 8 + int.from_bytes(head[4:8], "little")
 
 
 def _opened(source: bytes | BinaryIO) -> Image.Image:
     """Read the header of an image. Raises MediaError for one that is too large, or of several pictures, or what Pillow does."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit
-        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+        image = Image.open(_as_file(source), formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:
         raise MediaError(f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are decoded")
     if max(image.size) > MAX_SIDE:

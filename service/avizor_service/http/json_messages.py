@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -19,6 +18,7 @@ from avizor_service.message_fields import MOST_PARTS, PART_BYTES
 from avizor_service.threads import Threads
 
 Request = TypeVar("Request", bound=Message)
+Result = TypeVar("Result")
 
 # How often a text is in memory while it is read: as bytes, as text, and as what is made of it.
 _COPIES = 3
@@ -34,12 +34,19 @@ _LIGHT_BYTES = 8 << 10
 
 _DEEPEST = 60
 
-# Large texts are translated one at a time, in this process: each takes several times its size meanwhile (docs/limits.md). They
-# would not be done sooner side by side.
-one_at_a_time = threading.Lock()
+_turn = threading.Lock()
 
 # The share of the largest answer that may be something else than bytes: as JSON that takes up to 24 times as much.
 _SMALL_SHARE = 4
+
+
+def one_at_a_time(function: Callable[..., Result], *arguments: object) -> Result:
+    """Return `function(*arguments)`, which translates a large text: for a thread. One does so at a time in this process.
+
+    Each takes several times its size meanwhile (docs/limits.md), and they would not be done sooner side by side.
+    """
+    with _turn:
+        return function(*arguments)
 
 
 async def json_bytes(body: bytes) -> int:
@@ -66,12 +73,7 @@ async def received(call: Call, kind: type[Request], threads: Threads, given: Map
     body = await call.receive(json_bytes)
     if len(body) <= _LIGHT_BYTES:
         return message_of(kind, body, given)
-    return await threads.wait_for(partial(_message_of_many_bytes, kind, body, given))
-
-
-def _message_of_many_bytes(kind: type[Request], text: bytes, given: Mapping[str, Any]) -> Request:
-    with one_at_a_time:
-        return message_of(kind, text, given)
+    return await threads.wait_for(one_at_a_time, message_of, kind, body, given)
 
 
 def message_of(kind: type[Request], text: bytes, given: Mapping[str, Any]) -> Request:
@@ -143,8 +145,7 @@ def _json_of_many_bytes(message: Message, most_bytes: int) -> bytes:
             "fewer items or shorter recordings, or call over gRPC",
             field="items",
         )
-    with one_at_a_time:
-        return _json_of(message)
+    return one_at_a_time(_json_of, message)
 
 
 def _json_of(message: Message) -> bytes:

@@ -88,7 +88,8 @@ class OpenInference:
             return len(body) + await json_bytes(body if length is None else body[:length])
 
         threads = self.gateway.threads
-        request, form = await read_body(threads, name, version, [await call.receive(counted)], length)
+        # No variable holds the body, which may be large, while its tensors wait for the engine.
+        request, form = await read_body(threads, name, version, await call.receive(counted), length)
         answer = await infer(self.gateway, request, call)
         del request
         call.hold(answer.size)  # it may wait for its turn

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,23 +52,12 @@ def header_length(text: str) -> int | None:
 
 
 async def read_body(
-    threads: Threads, model: str, version: str, bodies: list[bytes], length: int | None
+    threads: Threads, model: str, version: str, body: bytes, length: int | None
 ) -> tuple[TensorRequest, AnswerForm]:
-    """Return what `wanted_tensors` returns. A large body is read in a thread.
-
-    bodies: one, which is taken out, so that nothing holds it longer than that takes.
-    """
-    body = bodies.pop()
+    """Return what `wanted_tensors` returns. A large body is read in a thread."""
     if len(body) <= LIGHT_BYTES and (len(body) if length is None else length) <= _LIGHT_JSON:
         return wanted_tensors(model, version, body, length)
-    read = partial(_wanted_one_at_a_time, model, version, body, length)
-    del body
-    return await threads.wait_for(read)
-
-
-def _wanted_one_at_a_time(model: str, version: str, body: bytes, length: int | None) -> tuple[TensorRequest, AnswerForm]:
-    with one_at_a_time:
-        return wanted_tensors(model, version, body, length)
+    return await threads.wait_for(one_at_a_time, wanted_tensors, model, version, body, length)
 
 
 def wanted_tensors(model: str, version: str, body: bytes, length: int | None) -> tuple[TensorRequest, AnswerForm]:
@@ -116,12 +104,7 @@ async def answer_body(threads: Threads, answer: TensorAnswer, form: AnswerForm, 
             "binary data (binary_data_output), or for fewer outputs",
             field="outputs",
         )
-    return await threads.wait_for(_answered_one_at_a_time, answer, form)
-
-
-def _answered_one_at_a_time(answer: TensorAnswer, form: AnswerForm) -> tuple[bytes, int | None]:
-    with one_at_a_time:
-        return _answer_body(answer, form)
+    return await threads.wait_for(one_at_a_time, _answer_body, answer, form)
 
 
 def _answer_body(answer: TensorAnswer, form: AnswerForm) -> tuple[bytes, int | None]:

@@ -192,6 +192,7 @@ def test_what_was_found_is_counted_in_the_items_of_the_job(tmp_path: Path) -> No
         result = CliRunner().invoke(verify, [str(out)])
         assert f"{counted}, 0 parts that are what was written\n{planned}" in result.stdout
         assert undone in result.stderr
+        assert result.stderr.endswith(") is not done; run the same command again\n")
 
 
 def test_a_folder_that_does_not_exist_is_said(tmp_path: Path) -> None:

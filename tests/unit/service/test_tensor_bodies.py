@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
@@ -49,13 +50,13 @@ def body_of(values: np.ndarray, *, binary: bool) -> tuple[bytes, int | None]:
 def test_a_small_body_is_read_on_the_event_loop(numbers: int, binary: bool, in_thread: int) -> None:
     values = np.random.default_rng(0).random((1, numbers), np.float32)
     body, length = body_of(values, binary=binary)
-    executor, bodies = Counting(), [body]
-    request, _ = asyncio.run(read_body(Threads(executor), "m", "2", bodies, length))
+    executor, held = Counting(), sys.getrefcount(body)
+    request, _ = asyncio.run(read_body(Threads(executor), "m", "2", body, length))
     (tensor,) = request.inputs
     assert (request.model, request.version, tensor.shape) == ("m", "2", [1, numbers])
     found = np.frombuffer(tensor.data, np.float32) if isinstance(tensor.data, bytes) else tensor.data
     np.testing.assert_array_equal(found, values.ravel())
-    assert (executor.count, bodies) == (in_thread, [])
+    assert (executor.count, sys.getrefcount(body)) == (in_thread, held)
 
 
 @pytest.mark.parametrize(
@@ -77,9 +78,9 @@ def test_what_is_wrong_is_said_wherever_the_body_is_read() -> None:
     for padding in (0, 100_000):
         body = json.dumps({"inputs": [{"name": "x"}], "id": "i" * padding}).encode()
         with pytest.raises(InvalidInput, match="an element of inputs or outputs has no datatype"):
-            asyncio.run(read_body(Threads(Counting()), "m", "", [body], None))
+            asyncio.run(read_body(Threads(Counting()), "m", "", body, None))
     with pytest.raises(InvalidInput, match=r"Inference-Header-Content-Length is 900000, and the body has 2 bytes"):
-        asyncio.run(read_body(Threads(Counting()), "m", "", [b"{}"], 900_000))
+        asyncio.run(read_body(Threads(Counting()), "m", "", b"{}", 900_000))
 
 
 def test_too_many_numbers_are_refused_before_a_thread_is_asked() -> None:
