@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -11,6 +10,7 @@ from itertools import pairwise
 import click
 
 from avizor_cli.summaries import not_installed, summary_of
+from avizor_inference.slow_imports import slow_imports
 
 GROUP = "avizor.commands"
 
@@ -40,7 +40,8 @@ class SubCommands(click.Group):
         if entry is None:
             return None
         try:
-            command = _load(entry)
+            with slow_imports():
+                command = entry.load()
         except ModuleNotFoundError as error:
             return _unavailable(entry, error)
         assert isinstance(command, click.Command)
@@ -57,17 +58,6 @@ class SubCommands(click.Group):
             rows.append((name, summary))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
-
-
-def _load(entry: EntryPoint) -> object:
-    """Load a sub-command. Meanwhile nothing looks for garbage: with torch that would be a quarter of the time to start."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        return entry.load()
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def runs_code_of_users(arguments: Sequence[str]) -> bool:

@@ -18,7 +18,7 @@ from avizor_export.graph.output_options import OutputOptions
 from avizor_export.live_triton.address import check_server, parse_address
 from avizor_export.model_names import check_name
 from avizor_export.networks.thresholds import Thresholds, thresholds_of
-from avizor_export.parity.probe_items import refuse_front_end
+from avizor_export.parity.finite_front_end import refuse_front_end
 from avizor_export.precision.accuracy_guard import check_variant_data
 from avizor_export.triton_config.config_pbtxt import expected_settings
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings

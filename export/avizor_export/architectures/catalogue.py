@@ -13,6 +13,7 @@ from avizor_export.architectures import torchvision_networks
 from avizor_export.architectures.autoencoder import Autoencoder
 from avizor_export.architectures.lenet import LeNet
 from avizor_export.architectures.map_sizes import Shape
+from avizor_export.architectures.names import LAYOUTS
 from avizor_export.architectures.spec_grammar import build_spec, reconstructs
 from avizor_export.architectures.super_resolution import SuperResolution
 from avizor_export.architectures.zfnet import ZFNet
@@ -49,7 +50,7 @@ class Architecture:
 
 
 _IMAGENET_SHAPE = (3, 224, 224)
-_LAYOUT: Mapping[str, tuple[bool | str, ...]] = {"layout": torchvision_networks.LAYOUTS}
+_LAYOUT: Mapping[str, tuple[bool | str, ...]] = {"layout": LAYOUTS}
 ARCHITECTURES = {
     "lenet": Architecture(LeNet, (1, 32, 32), 10, 61_706, 16),
     "alexnet": Architecture(

@@ -3,7 +3,7 @@
     conv32x2 pool conv64x2 pool fc256 fc10
 
 is two convolutions of 32 channels, a pool, two of 64, a pool, a hidden linear layer and the one that gives the logits. The
-words and their options are in `GRAMMAR`, which `avizor describe --help` prints.
+words and their options are in grammar_text.py, which `avizor describe --help` prints.
 
 The last word says what the network is for. After fc it is a classifier, and this file builds it; latent and latentmap make an
 autoencoder (autoencoder.py), shuffle a network for super-resolution (super_resolution.py).
@@ -20,36 +20,6 @@ from torch import nn
 
 from avizor_export.architectures.layers_by_dimension import AVERAGE_POOL, BATCH_NORM, CONVOLUTION, GLOBAL_POOL, MAX_POOL
 from avizor_export.architectures.map_sizes import map_after
-
-GRAMMAR = """\
-A spec is words, each a layer or a few:
-
-conv<channels>[x<times>][k<kernel=3>][s<stride=1>][p<padding=kernel/2>][bn]
-    convolutions, each with a relu, after batch norm if asked; the stride is
-    that of the first
-pool[<size=2>][s<stride=size>][p<padding=0>][ceil]
-    the largest value; maxpool is the same, avgpool the mean; they overlap
-    where the stride is less than the size; ceil rounds the map's size up
-gap
-    the mean of the whole map
-lrn[<size=5>][a<alpha=1e-4>][b<beta=0.75>][k<bias=1>]
-    local response normalisation, as in torch.nn.LocalResponseNorm
-drop[<probability=0.5>]
-    dropout
-fc<width>[bn]
-    a linear layer with a relu, after batch norm if asked
-
-The last word says what the network is for:
-
-fc<classes>
-    a classifier, and these are its logits; a bare fc takes the number of labels
-latent<numbers>, latentmap<channels>
-    an autoencoder, with the mirror image of the words as its decoder
-shuffle<times>
-    super-resolution, after conv and drop only
-
-On a signal (--length) the layers are those of one dimension. A spec that
-begins with fc takes rows of numbers (--columns) as well as maps."""
 
 # Attribute of a layer that holds the word of the spec from which it was made.
 WORD = "avizor_word"

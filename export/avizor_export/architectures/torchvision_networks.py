@@ -11,16 +11,14 @@ Both have torchvision's names of the parameters. At some sizes they have the sam
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torchvision import models
 
 from avizor_export.architectures.map_sizes import Shape, map_after
-
-Layout = Literal["torchvision", "adapted"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+from avizor_export.architectures.names import Layout
 
 # Pixels that the adapted layout needs.
 _SMALLEST = 32

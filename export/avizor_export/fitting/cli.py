@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import click
@@ -24,6 +22,7 @@ from avizor_inference.items.data.item_files import check_exists
 from avizor_inference.items.dataset import Columns
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.models import ModelRepository
+from avizor_inference.slow_imports import slow_imports
 from avizor_inference.source_options import SOURCE_OPTIONS, DataPath, source_options
 
 _path = click.Path(path_type=Path)
@@ -135,7 +134,8 @@ def fit(**options: Any) -> None:
         _check_kind(options["kind"])
     if name:
         check_name_is_free(name, models, "classify" if options["labels"] else "reconstruct", options["kind"])
-    command = _load_command()
+    with slow_imports():  # of torch: an option or a path that is wrong was told before
+        from avizor_export.fitting import command
     if options["improve"]:
         if not command.improve(where, options):
             sys.exit(NOTHING_PUBLISHED)
@@ -143,21 +143,6 @@ def fit(**options: Any) -> None:
         command.fit_classifier(where, options)
     else:
         command.fit_detector(where, options)
-
-
-def _load_command() -> ModuleType:
-    """Import what needs torch, which takes seconds: an option or a path that is wrong is told before.
-
-    Meanwhile nothing looks for garbage, as where other commands are loaded (avizor_cli.subcommands).
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        from avizor_export.fitting import command
-    finally:
-        if was_enabled:
-            gc.enable()
-    return command
 
 
 def _where(options: dict[str, Any]) -> Where:

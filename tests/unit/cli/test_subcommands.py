@@ -96,7 +96,7 @@ def test_a_command_that_does_not_exist_is_wrong_usage() -> None:
 def test_pandas_is_found_only_where_code_of_users_may_run(command: str, found: bool) -> None:
     pytest.importorskip("pandas")
     code = """
-import atexit, importlib, sys
+import atexit, concurrent.futures.thread, importlib, sys
 from avizor_cli.main import main
 @atexit.register
 def look():

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from avizor_export.architectures.catalogue import ARCHITECTURES
+from avizor_export.architectures.grammar_text import GRAMMAR
 from avizor_export.architectures.map_sizes import Shape
-from avizor_export.architectures.spec_grammar import GRAMMAR
 from avizor_export.description.cli import describe
 from avizor_export.description.design_rules import warnings_for
 from avizor_export.description.graph_layers import layers_of

@@ -36,7 +36,8 @@ from avizor_export.networks.ml_operators import labels_of_file, missing_warning
 from avizor_export.networks.onnx_adoption import adopt, own_input
 from avizor_export.networks.onnx_files import in_contract_version, load_onnx
 from avizor_export.parity.compare import compare_runs, onnxruntime_run
-from avizor_export.parity.probe_items import items_by_kind, refuse_front_end
+from avizor_export.parity.finite_front_end import refuse_front_end
+from avizor_export.parity.probe_items import items_by_kind
 from avizor_export.parity.references import reference_of
 from avizor_export.parity.soundness import run_reference
 from avizor_export.request import ExportRequest
