@@ -163,6 +163,15 @@ def check_request(spec: ModelSpec, request: InferRequest) -> int:
     return batch
 
 
+def check_batch_size(most: int, where: str) -> None:
+    """Raise VersionRefused for a max_batch_size that leaves no room for one item. where: what says so, for the message.
+
+    A config.pbtxt without this field has 0, such as an empty file.
+    """
+    if most < 1:
+        raise VersionRefused(f"{where}: max_batch_size is {most}; it has to be at least 1: correct it, or export again")
+
+
 def check_same_digest(spec: ModelSpec, version: ModelVersion) -> None:
     """Raise VersionRefused if the engine serves another model.onnx than the repository has; unknown digests pass."""
     expected = version.manifest.model_sha256

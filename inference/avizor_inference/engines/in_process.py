@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from avizor_inference.arrays import Array
-from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_request, seconds_left
+from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_batch_size, check_request, seconds_left
 from avizor_inference.engines.core_share import CoreShare, core_share, usable_cores
 from avizor_inference.engines.watchdog import Watchdog
 from avizor_inference.error_text import one_line
@@ -20,7 +20,7 @@ from avizor_inference.errors import DeadlineExceeded, EngineError, EngineUnavail
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.calibration import EngineClass, RunPrecision
 from avizor_inference.repository.models import ModelRepository, ModelVersion
-from avizor_inference.repository.triton_config import intra_op_threads
+from avizor_inference.repository.triton_config import CONFIG_FILE, intra_op_threads
 
 
 class Run(Hashable, Protocol):
@@ -206,8 +206,9 @@ def check_manifest(version: ModelVersion, tensors: Iterable[GraphTensor]) -> Non
 
 
 def spec_of(version: ModelVersion, engine_class: EngineClass, precision: RunPrecision | None = None) -> ModelSpec:
-    """Return what an engine in this process serves for a version. precision: see ModelSpec."""
+    """Return what an engine in this process serves for a version. precision: see ModelSpec. Raises VersionRefused."""
     tensor: TensorSpec = version.manifest.input.tensor()
+    check_batch_size(version.config.max_batch_size, f"{version.folder.parent / CONFIG_FILE}")
     return ModelSpec(
         name=version.name,
         version=version.version,

@@ -14,7 +14,7 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 from tritonclient.utils import InferenceServerException
 
 from avizor_inference.arrays import Array
-from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_request, seconds_left
+from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_batch_size, check_request, seconds_left
 from avizor_inference.errors import (
     AvizorError,
     DeadlineExceeded,
@@ -243,6 +243,7 @@ def _input(name: str, array: Array) -> triton.InferInput:
 
 def _spec(config: ModelConfig, model: str, version: int) -> ModelSpec:
     engine_class, precision = engine_of_config(config)
+    check_batch_size(config.max_batch_size, f"the configuration that Triton has of model {model!r}")
     return ModelSpec(
         name=model,
         version=version,

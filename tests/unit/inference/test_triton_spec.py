@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from avizor_inference.engines.triton import engine_of_config
+from avizor_inference.engines.triton import _spec, engine_of_config
+from avizor_inference.errors import VersionRefused
 from avizor_inference.repository.triton_config import parse_config
 
 CPU, GPU = "instance_group [ { kind: KIND_CPU } ]", "instance_group [ { kind: KIND_GPU } ]"
@@ -39,3 +40,9 @@ OPENVINO = 'optimization { execution_accelerators { cpu_execution_accelerator [ 
 def test_the_class_and_precision_of_a_loaded_model(text: str, expected: tuple[str, str | None]) -> None:
     backend = "" if "backend" in text or "platform" in text else 'backend: "onnxruntime"'
     assert engine_of_config(parse_config(text + backend, "config")) == expected
+
+
+@pytest.mark.parametrize("text", ["", "max_batch_size: -1"])
+def test_a_model_that_triton_runs_without_batches_is_refused(text: str) -> None:
+    with pytest.raises(VersionRefused, match=r"Triton has of model 'm': max_batch_size is (0|-1); it has to be at least 1"):
+        _spec(parse_config(text + ' backend: "onnxruntime"', "config"), "m", 1)
