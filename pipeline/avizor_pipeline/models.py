@@ -17,6 +17,8 @@ from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.kinds.base import Content, TensorBytes
 from avizor_inference.items.windows import WindowFormat
 from avizor_inference.repository.calibration import Calibration, EngineClass
+from avizor_inference.repository.calibration_store import calibration_path
+from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import EnginesHere, call_batch_size, preferred_batch_size
 from avizor_pipeline.settings import ChosenModel, JobSettings, PinnedCalibration
@@ -132,6 +134,7 @@ def choose(
         name=version.name,
         version=version.version,
         sha256=version.manifest.model_sha256,
+        manifest_sha256=version.manifest_sha256,
         calibration_id=found.calibration.id if found else None,
         tie=found.tie if found else TIE,
         batch_size=batch_size or call_batch_size(version.config) or preferred_batch_size(version.config) or default,
@@ -216,11 +219,21 @@ def _is_shown(version: ModelVersion) -> bool:
 def _open(version: ModelVersion, choice: ChosenModel) -> JobModel:
     spec = version.manifest.input
     calibration_id = choice.calibration_id
-    is_there = calibration_id is None or calibration_id in version.calibration_ids()
-    if version.manifest.model_sha256 != choice.sha256 or not is_there:
+    if changed := _changed(version, choice):
         raise JobError(
-            f"model {choice.name!r} version {choice.version} was changed since the job began; choose another --out to start "
-            "again"
+            f"model {choice.name!r} version {choice.version} was changed since the job began: {changed}; put it back, or "
+            "choose another --out to start again"
         )
     calibration = version.calibration(calibration_id) if calibration_id else None
     return JobModel(choice, version, spec, spec.window_format(), calibration)
+
+
+def _changed(version: ModelVersion, choice: ChosenModel) -> str:
+    """Return which file of a version is not what the job began with; "" if all are."""
+    if version.manifest.model_sha256 != choice.sha256:
+        return f"{version.folder} holds another {MODEL_FILE}"
+    if choice.manifest_sha256 not in ("", version.manifest_sha256):
+        return f"{version.folder / MANIFEST_FILE} is not the same"
+    if choice.calibration_id and choice.calibration_id not in version.calibration_ids():
+        return f"{calibration_path(version.folder, choice.calibration_id)} is gone"
+    return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from avizor_inference.anomaly.p_values import TIE
-from avizor_inference.digests import digest_of
+from avizor_inference.digests import digest_of_json
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.items.file_access import path_of
@@ -15,11 +15,16 @@ from avizor_inference.strict_json import Strict
 
 
 class ChosenModel(Strict):
-    """Pins one model of the job to the version, the calibration and the batch size it had when the job began."""
+    """Pins one model of the job to the version, the calibration and the batch size it had when the job began.
+
+    sha256: of model.onnx. manifest_sha256: of manifest.json, which holds labels, thresholds and how items are cut; empty in a
+    job of an Avizor that did not note it.
+    """
 
     name: str
     version: int
     sha256: str
+    manifest_sha256: str = ""
     calibration_id: str | None = None
     tie: float = Field(default=TIE, description="relative difference from its scores that counts as none")
     batch_size: int = Field(default=32, ge=1, description="windows in one run")
@@ -87,5 +92,8 @@ class JobSettings(Strict):
 
     @property
     def digest(self) -> str:
-        """Return the digest that identifies the settings."""
-        return digest_of(self)
+        """Return the digest that identifies the settings, and is in the names of shards.
+
+        It leaves out the digests of manifests: jobs that do not have them yet go on with the names that they have.
+        """
+        return digest_of_json(self.model_dump(mode="json", exclude={"models": {"__all__": {"manifest_sha256"}}}))

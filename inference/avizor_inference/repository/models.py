@@ -52,6 +52,15 @@ class ModelVersion:
         return manifest
 
     @cached_property
+    def manifest_sha256(self) -> str:
+        """Return the sha256 of manifest.json, in hexadecimal; no command changes that file. Raises VersionRefused."""
+        path = self.folder / MANIFEST_FILE
+        try:
+            return sha256_of_file(path)
+        except OSError as error:
+            raise VersionRefused(f"{path}: cannot be read ({reason(error)}); restore it, or export the model again") from error
+
+    @cached_property
     def config(self) -> ModelConfig:
         """Return the model's Triton configuration. Raises RepositoryError if it cannot be read."""
         return read_config(self.folder.parent / CONFIG_FILE)

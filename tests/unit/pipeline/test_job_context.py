@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -32,8 +33,20 @@ def test_a_model_that_was_replaced_since_the_job_began_is_refused(models: Path, 
     settings = JobRequest(("data",), ("normal",), models).to_settings()
     (choice,) = settings.models
     changed = settings.model_copy(update={"models": (choice.model_copy(update={"calibration_id": "another"}),)})
-    with pytest.raises(JobError, match="'normal' version 1 was changed since the job began; choose another --out"):
+    gone = r"changed since the job began: .*another\.json is gone; put it back, or choose another --out"
+    with pytest.raises(JobError, match=gone):
         open_context(changed, tmp_path / "out")
+
+
+def test_a_manifest_that_was_changed_within_its_version_is_noticed(models: Path, tmp_path: Path) -> None:
+    repository = Path(shutil.copytree(models, tmp_path / "models"))
+    settings = JobRequest(("data",), ("kinds",), repository).to_settings()
+    manifest = repository / "kinds" / "1" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"high"', '"hoch"'))
+    with pytest.raises(JobError, match=r"'kinds' version 1 was changed since .*manifest\.json is not the same; put it back"):
+        open_context(settings, tmp_path / "out")
+    of_before = settings.model_copy(update={"models": (settings.models[0].model_copy(update={"manifest_sha256": ""}),)})
+    assert open_context(of_before, tmp_path / "out").models[0].labels[-1] == "hoch"  # it has noted no digest
 
 
 def test_a_job_reads_what_its_models_take() -> None:

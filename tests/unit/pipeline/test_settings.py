@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 from unit.pipeline.jobs import settings
 
+from avizor_inference.digests import digest_of_json
 from avizor_inference.errors import AvizorError, JobError
 from avizor_pipeline.models import open_models
 from avizor_pipeline.request import JobRequest
@@ -27,6 +29,14 @@ def test_a_confidence_decides_rows_and_is_in_the_file(tmp_path: Path) -> None:
     again = JobSettings.model_validate_json(job.model_dump_json())
     assert (again.confidence, again.digest) == (0.95, job.digest)
     assert len({settings(tmp_path, alpha=0.05, confidence=each).digest for each in (None, 0.9, 0.95)}) == 3
+
+
+def test_a_job_that_began_before_manifests_had_digests_keeps_the_names_of_its_shards(models: Path) -> None:
+    job = JobRequest(("data",), ("kinds",), models).to_settings()
+    assert job.models[0].manifest_sha256
+    before = job.model_dump(mode="json")
+    del before["models"][0]["manifest_sha256"]
+    assert digest_of_json(before) == JobSettings.model_validate_json(json.dumps(before)).digest == job.digest
 
 
 def test_settings_without_the_version_of_their_rows_are_refused() -> None:
