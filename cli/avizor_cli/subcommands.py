@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from itertools import pairwise
@@ -46,6 +47,19 @@ class SubCommands(click.Group):
             return _unavailable(entry, error)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the first argument names; for a name that is none, name the most similar one.
+
+        Click looks for it among the commands that are loaded, and here none is.
+        """
+        name = arguments[0]
+        near = [] if name in _commands() else get_close_matches(name, _commands(), n=1)
+        if near:
+            raise click.UsageError(f"No such command {name!r}. Did you mean {near[0]!r}?", context)
+        return super().resolve_command(context, arguments)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of `--help`; only commands of other packages are loaded for it."""

@@ -233,12 +233,13 @@ class Results:
 
     def causes(self) -> list[Cause]:
         """Return the causes of dead letters, the most frequent first: their messages without names and numbers."""
-        sql = f"""
+        # The numbers of MP3 or f0 are parts of names: they stay.
+        sql = rf"""
             SELECT error_class, cause, count(*) AS files, min(uri) FROM (
                 SELECT error_class, uri, left(regexp_replace(
                     CASE WHEN starts_with(message, name || ': ') THEN message[length(name) + 3:]
                     ELSE replace(replace(message, uri, 'the file'), name, 'the file') END,
-                    '[0-9][0-9.,]*', 'N', 'g'), {_MOST_CAUSE}) AS cause
+                    '\b[0-9]+([.,][0-9]+)*', 'N', 'g'), {_MOST_CAUSE}) AS cause
                 FROM (SELECT *, regexp_extract(uri, '[^/]*$') AS name FROM dead_letters)
             ) GROUP BY ALL ORDER BY files DESC, error_class, cause LIMIT {_MOST_CAUSES}
         """

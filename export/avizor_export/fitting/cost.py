@@ -39,9 +39,11 @@ def cost_lines(plan: Plan) -> Iterator[str]:
 
 def time_line(steps: int, step_s: float, trainings: int = 1) -> str:
     """Return how long so many trainings take at most, as a line for people. step_s: seconds that a step takes here and now."""
-    took = duration(trainings * steps * step_s + publishing_s(trainings))
+    publishing = publishing_s(trainings)
+    took = duration(trainings * steps * step_s + publishing)
     each = f"{trainings} trainings of " if trainings > 1 else ""
-    return f"time: at most about {took} on this machine, as busy as it is now ({each}{steps} steps, {step_s:.2g} s each)"
+    parts = f"{each}{steps} steps, {step_s:.2g} s each, and {duration(publishing)} to publish"
+    return f"time: at most about {took} on this machine, as busy as it is now ({parts})"
 
 
 def seconds_of(train: Callable[[int], object]) -> float:

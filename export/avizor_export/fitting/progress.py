@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import click
 
 _SECONDS_BETWEEN = 15.0  # of lines in a log
+# The first steps of a training take up to a hundred times as long as others: what they took says nothing about the rest.
+_FIRST_STEPS = 10
 
 
 def publishing_s(trainings: int = 1) -> float:
@@ -32,6 +34,7 @@ class TrainingProgress:
     clock: Callable[[], float] = time.monotonic
     _steps_before: int = 0  # of the rounds that are done, of which each may have ended early
     _step: int = 0
+    _measured_from: int = 0  # step, of all rounds together, at which `_started` was
     _started: float = field(init=False)
     _shown: float = -_SECONDS_BETWEEN
 
@@ -41,11 +44,15 @@ class TrainingProgress:
     def __call__(self, step: int, most: int) -> None:
         """Take note that so many steps of this round are done. See detection.early_stopping.Watch."""
         self._step, now = step, self.clock()
+        done = self._steps_before + step
+        if done < _FIRST_STEPS:
+            self._started, self._measured_from = now, done
+            return
         if not self.is_terminal and now - self._shown < _SECONDS_BETWEEN:
             return
         self._shown = now
         steps_left = (self.rounds - self.round) * most - step
-        left = (now - self._started) * steps_left / (self._steps_before + step) + publishing_s(self.rounds)
+        left = (now - self._started) * steps_left / (done - self._measured_from) + publishing_s(self.rounds)
         which = f", fold {self.round + 1} of {self.rounds}" if self.rounds > 1 else ""
         text = f"{self.what}{which}: step {step} of at most {most}; the whole command takes at most about {duration(left)} more"
         click.echo(f"\r\x1b[K{text}" if self.is_terminal else text, err=True, nl=not self.is_terminal)

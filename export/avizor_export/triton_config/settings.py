@@ -155,8 +155,8 @@ def changes(before: ServingSettings, after: ServingSettings) -> dict[str, tuple[
 
 
 def shown(value: object) -> str:
-    """Return the value of a setting as messages show it: `8 32` for (8, 32), `none` for an empty tuple."""
-    return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
+    """Return the value of a setting as messages show it: `8 32` for (8, 32), `none` for an empty tuple or text."""
+    return (" ".join(map(str, value)) if isinstance(value, tuple) else str(value)) or "none"
 
 
 def _target(config: ModelConfig) -> Target:

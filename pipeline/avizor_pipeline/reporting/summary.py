@@ -46,7 +46,7 @@ def summary_lines(
         if labels:
             yield f"{model}: items by class"
             yield from _table(
-                ("class", "items"), [(printable(label), str(count)) for label, count in labels.most_common()], out
+                ("class", "items"), [(printable(label), str(labels[label])) for label in _most_frequent(labels)], out
             )
     for calibrated in models:
         if calibrated.calibration:
@@ -69,6 +69,11 @@ def summary_lines(
         yield f"{unread} could not be read: see {out}/dead_letters/*.parquet; correct {them}, then: avizor retry {out}"
         yield from dead_letter_lines(out, outcome.dead_letters)
     yield f"results in {out}: windows/, recordings/" + (", dead_letters/" if outcome.dead_letters else "") + f", {SUMMARY_FILE}"
+
+
+def _most_frequent(labels: Mapping[str, int]) -> list[str]:
+    """Return the labels, the most frequent first; the order of equally frequent ones is that of their names, in every run."""
+    return sorted(labels, key=lambda label: (-labels[label], label))
 
 
 def taken_channels(channels: ChannelMode, verb: str) -> str:

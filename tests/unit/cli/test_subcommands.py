@@ -47,6 +47,13 @@ def test_a_command_is_loaded_alone_and_an_unknown_one_is_none() -> None:
     assert (result.stdout, result.stderr) == ("models None False\n", "")
 
 
+@pytest.mark.parametrize(("typed", "meant"), [("fti", " Did you mean 'fit'?"), ("bacth", " Did you mean 'batch'?"), ("x", "")])
+def test_a_misspelt_command_is_answered_with_the_one_that_is_meant(typed: str, meant: str) -> None:
+    result = CliRunner().invoke(SubCommands("avizor"), [typed])
+    assert result.exit_code == 2
+    assert result.output.splitlines()[-1] == f"Error: No such command {typed!r}.{meant}"
+
+
 def test_the_list_of_commands_loads_none_of_them_and_says_what_each_says_of_itself() -> None:
     code = (
         "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); from avizor_cli.main import main; main()"

@@ -11,7 +11,7 @@ from support.environment import ROOT
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
 
 from avizor_export.triton_config.fields_text import ENGINE_CACHE, config_text
-from avizor_export.triton_config.settings import ServingOptions, ServingSettings, serving_of, with_options
+from avizor_export.triton_config.settings import ServingOptions, ServingSettings, serving_of, shown, with_options
 from avizor_inference.checks.triton_rules import load_problems
 from avizor_inference.errors import ExportError
 from avizor_inference.items.tensor_spec import TensorSpec
@@ -241,3 +241,7 @@ def test_what_the_backend_would_refuse_is_found(before: str, after: str, problem
     assert before in whole, "the test changes nothing"
     config = text_format.Parse(whole.replace(before, after, 1), ModelConfig())
     assert any(problem in found for found in load_problems(config, GRAPH)), list(load_problems(config, GRAPH))
+
+
+def test_a_setting_without_a_value_is_shown_as_none() -> None:
+    assert [shown(value) for value in ("", (), "ort", (8, 32), 0)] == ["none", "none", "ort", "8 32", "0"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +61,12 @@ def test_the_summary_says_what_was_found_by_model_and_source(opened: Sequence[Jo
         "  Note: c never calibrated: judged by all other sources together, without the promise; the calibration has a, b",
         "results in results: windows/, recordings/, summary.json",
     ]
+
+
+def test_classes_that_are_equally_frequent_come_by_their_names(opened: Sequence[JobModel], outcome: Outcome) -> None:
+    outcome.labels["kinds"] = Counter({"b": 2, "c": 1, "a": 2, "d": 3})
+    lines = list(summary_lines(outcome, opened, 0.05, OUT, seconds=2.0))
+    assert [line.split()[0] for line in lines[3:7]] == ["d", "a", "b", "c"]
 
 
 def test_a_cross_fitted_calibration_promises_its_bound(opened: Sequence[JobModel], outcome: Outcome) -> None:

@@ -92,6 +92,14 @@ def test_dead_letters_of_one_cause_are_counted_together(tmp_path: Path) -> None:
         assert [letter[0] for letter in results.dead_letters(2, 2)] == ["a/2.wav", "a/x.wav"]
 
 
+def test_a_number_in_a_name_is_no_number_of_a_cause(tmp_path: Path) -> None:
+    message = "WAV, W64, AIFF and MP3 are; MP4, QuickTime with PyAV: 1,024 of 2.5 s, column f10"
+    letters = [{"uri": "a.wav", "source": "a", "error_class": "MediaError", "message": message}]
+    with Results.open(write_results(tmp_path, dead_letters=letters)) as results:
+        (cause,) = results.causes()
+    assert tuple(cause)[1] == "WAV, W64, AIFF and MP3 are; MP4, QuickTime with PyAV: N of N s, column f10"
+
+
 def test_the_window_that_tells_most_has_the_highest_score_or_the_surest_class(tmp_path: Path) -> None:
     windows = [
         {"uri": "u", "model": model, "channel": 0, "start_sample": start, "end_sample": start + 8, name: value}

@@ -123,4 +123,5 @@ class Confusion:
             )
         for mistake in self.mistakes()[:3]:
             share = mistake.items / self.counts[self.labels.index(mistake.true)].sum()
-            yield f"  {mistake.items} of class {mistake.true!r} ({share:.1%}) were taken for {mistake.taken_for!r}"
+            were = "was" if mistake.items == 1 else "were"
+            yield f"  {mistake.items} of class {mistake.true!r} ({share:.1%}) {were} taken for {mistake.taken_for!r}"

@@ -27,7 +27,7 @@ def test_what_is_told_names_the_most_frequent_mistakes() -> None:
     assert list(confusion.lines()) == [
         "accuracy 0.8667 (0.7032 to 0.9469, 95 % interval) on 30 held-out items",
         "  3 of class 'cat' (30.0%) were taken for 'dog'",
-        "  1 of class 'dog' (10.0%) were taken for 'cat'",
+        "  1 of class 'dog' (10.0%) was taken for 'cat'",
     ]
     figures = confusion.evaluation()
     assert figures["items taken for cat, dog, cow"] == {"cat": [7, 3, 0], "dog": [1, 9, 0], "cow": [0, 0, 10]}

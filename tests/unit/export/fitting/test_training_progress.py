@@ -27,6 +27,18 @@ def test_a_fold_that_ended_early_does_not_make_the_others_look_short(capsys: pyt
     assert seconds_told(capsys) == 15 + publishing_s(2)
 
 
+def test_a_slow_first_step_does_not_make_the_others_look_long(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = [0.0]
+    progress = TrainingProgress("train", is_terminal=True, clock=lambda: clock[0])
+    for step in range(1, 10):
+        clock[0] += 30 if step == 1 else 0.1
+        progress(step, 100)
+    assert capsys.readouterr().err == ""
+    clock[0] += 0.1
+    progress(10, 100)
+    assert seconds_told(capsys) == 9 + publishing_s()
+
+
 def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     clock = [0.0]
     progress = TrainingProgress("train", 5, is_terminal=False, clock=lambda: clock[0])
