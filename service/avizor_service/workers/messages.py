@@ -53,7 +53,8 @@ class Peer:
         """Let messages be answered, one after the other, until the other process has ended."""
         try:
             with contextlib.suppress(ConnectionError):
-                while line := await self._reader.readline():
+                # One that is killed may leave half a message, without an end of line.
+                while (line := await self._reader.readline()).endswith(b"\n"):
                     await self._hear(json.loads(line), answer)
         finally:
             for asked in self._asked.values():

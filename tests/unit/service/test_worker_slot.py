@@ -82,6 +82,16 @@ def test_a_worker_that_answers_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
     asyncio.run(asyncio.wait_for(until_asked(), 60))
 
 
+def test_a_worker_that_is_killed_while_it_says_something_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a message has come: the gauges of many models are more than a socket takes at once."""
+    ended: list[bool] = []
+    place = asked_often(tmp_path, monkeypatch, """printf '{"number": 1, "answer": [["avizor_' >&0\nkill -KILL $$\n""", ended)
+    monkeypatch.setattr(slot, "_FIRST_PAUSE_S", 0.0)
+    with pytest.raises(WorkersFailed, match="worker 1 ended 5 times, each within 5 s: SIGKILL"):
+        asyncio.run(place.fill())
+    assert ended == [False] * 5
+
+
 def test_a_worker_that_ends_at_each_start_is_tried_again_for_days_while_others_serve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
