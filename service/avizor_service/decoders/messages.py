@@ -108,7 +108,7 @@ class Answer:
             self._fields: dict[str, Any] = json.loads(head)
             self._tensor, count = _packed(request.spec)[1], int(self._fields.get("rows", 0))
             has_spans = bool(self._fields.get("spans"))
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise DecoderEnded(_INVALID) from error
         size = count * self._tensor.item_bytes
         if not 0 <= count <= request.limits.windows or size > request.limits.bytes:
@@ -134,7 +134,7 @@ class Answer:
                 return Item(self._rows, spans, bool(self._fields["is_short"]), level)
             else:
                 error = DecoderEnded(_INVALID)
-        except (KeyError, ValueError, TypeError) as wrong:
+        except (KeyError, ValueError, TypeError, OverflowError) as wrong:
             raise DecoderEnded(_INVALID) from wrong
         raise error
 

@@ -75,16 +75,25 @@ class DecoderProcess:
         except OSError as error:
             raise await self.gone() from error
         try:
-            return await self._answer(request)
-        except DecoderEnded:
-            if self._process.poll() is None:  # it gave no valid answer
-                self.kill()
+            answer = await self._answer(request)
+        except Exception:  # what may still come of this answer would be taken for that to the next request
+            self._end()
+            raise
+        try:
+            return answer.item()
+        except DecoderEnded:  # it gave no valid answer
+            self._end()
             raise
 
     def kill(self) -> None:
         """End the process now, whatever it does."""
         self.is_killed = True
         self._process.kill()
+
+    def _end(self) -> None:
+        """End the process unless it has ended by itself, which is not the gateway's doing."""
+        if self._process.poll() is None:
+            self.kill()
 
     async def gone(self) -> DecoderEnded:
         """Return how the process ended, after its end."""
@@ -105,7 +114,7 @@ class DecoderProcess:
         self._process.wait()
         self._socket.close()
 
-    async def _answer(self, request: Request) -> Item:
+    async def _answer(self, request: Request) -> Answer:
         """Read an answer. The first read usually gets all of it but the rows."""
         start, there = bytearray(messages.MOST_HEAD_BYTES), 0
         view = memoryview(start)
@@ -127,7 +136,7 @@ class DecoderProcess:
             buffer[:count] = view[body : body + count]
             body += count
             await self._read(buffer[count:])
-        return answer.item()
+        return answer
 
     async def _read(self, buffer: memoryview) -> None:
         """Fill a buffer. Raises DecoderEnded."""

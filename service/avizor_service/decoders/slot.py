@@ -45,14 +45,17 @@ class DecoderSlot:
             self._process = DecoderProcess(self._memory_mib)
 
     async def ready(self) -> None:
-        """Wait until there is a process that takes requests. Raises DecoderEnded, OSError."""
+        """Wait until there is a process that takes requests. Raises DecoderEnded, OSError.
+
+        One that something else kills before it is ready is started again; one that `kill` ends is not wanted any more.
+        """
         starts = 0
         while not self.is_ready:
             starts += 1
             try:
                 await self._started()
             except DecoderEnded as error:
-                if not error.by_signal or starts == _MOST_STARTS:
+                if self.is_killed or not error.by_signal or starts == _MOST_STARTS:
                     raise
 
     async def _started(self) -> None:

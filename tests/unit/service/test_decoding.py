@@ -93,6 +93,8 @@ def test_the_memory_of_all_calls_is_free_again_after_them() -> None:
         (b"{", 0),
         (b"[]", 0),
         (b'{"rows": "many"}', 0),
+        (b'{"rows": Infinity}', 0),
+        (b"[" * 50_000, 0),
         (json.dumps({"rows": 5, "spans": True}).encode(), 5 * (WINDOW + 24)),  # more windows than allowed
         (json.dumps({"rows": 4, "spans": True}).encode(), 4 * (WINDOW + 24)),  # more bytes than allowed
         (json.dumps({"rows": 2, "spans": True}).encode(), 2 * WINDOW),
@@ -100,6 +102,7 @@ def test_the_memory_of_all_calls_is_free_again_after_them() -> None:
         (json.dumps({"rows": 0}).encode(), 0),
         (json.dumps({"rows": 2}).encode(), 2 * WINDOW),  # and no level
         (json.dumps({"error": "MediaError", "offset": "x"}).encode(), 0),
+        (b'{"error": "MediaError", "offset": Infinity}', 0),
     ],
 )
 def test_a_decoder_cannot_make_the_gateway_take_what_the_item_may_not_have(head: bytes, body_bytes: int) -> None:
