@@ -194,11 +194,16 @@ class ModelBatcher:
 
     def _work(self) -> None:
         while batch := self._next():
-            rows, began = sum(pending.rows for pending in batch), time.thread_time()
-            answers = self._run(batch)
-            self._end(rows, time.thread_time() - began)  # before the answers: who gets one may ask again at once
-            for pending, answer in zip(batch, answers, strict=True):
-                self._answer(pending, answer)
+            self._serve(batch)
+            del batch  # or this thread would keep it in memory until another one comes
+
+    def _serve(self, batch: Sequence[Pending]) -> None:
+        """Run a batch, and answer each of its requests."""
+        rows, began = sum(pending.rows for pending in batch), time.thread_time()
+        answers = self._run(batch)
+        self._end(rows, time.thread_time() - began)  # before the answers: who gets one may ask again at once
+        for pending, answer in zip(batch, answers, strict=True):
+            self._answer(pending, answer)
 
     def _end(self, rows: int, cpu_s: float | None, *, forgets: bool = False) -> None:
         """Take note of a run that has ended, and of what it has cost; None if that was not measured.

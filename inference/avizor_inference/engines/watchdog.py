@@ -61,6 +61,7 @@ class Watchdog:
                     expire()
                 except Exception:  # or no deadline would be kept any more
                     _log.exception("what is done at a deadline failed")
+                del expire  # or this thread would keep what it is about until the next deadline
 
     def _wait(self) -> list[Callable[[], None]]:
         """Wait until a deadline passes, and return the functions of all that have passed by then; none if others came."""

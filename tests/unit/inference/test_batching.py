@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, wait
@@ -326,6 +328,20 @@ def test_threads_begin_with_the_first_request(bench: Callable[..., Bench]) -> No
     assert threading.active_count() == before
     assert answer(tested.ask(1)) == [1]
     assert threading.active_count() == before + 1
+
+
+def test_nothing_of_a_request_is_kept_once_it_is_answered(bench: Callable[..., Bench]) -> None:
+    """Not by the thread that ran it, which may wait for hours until the next one."""
+    tested, items = bench(), lookup_items(1, 2)
+    kept = weakref.ref(items)
+    request = tested.engine.submit(InferRequest("lookup", {"input": items}, ["probabilities"]))
+    assert answer(request) == [1, 2]
+    del items, request
+    tested.held.runs.clear()
+    end = time.monotonic() + 60
+    while kept() is not None and time.monotonic() < end:  # the thread is about to wait
+        time.sleep(0.01)
+    assert kept() is None
 
 
 def test_what_is_light_runs_in_the_thread_of_its_caller(bench: Callable[..., Bench]) -> None:

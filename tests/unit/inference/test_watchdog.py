@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -27,6 +28,25 @@ def test_a_nearer_deadline_wakes_it_up() -> None:
     time.sleep(0.05)  # it waits for that one now
     watchdog.watch("near", time.monotonic() + 0.01, called.set)
     assert called.wait(30)
+    watchdog.close()
+
+
+def test_what_was_called_is_not_kept_until_the_next_deadline() -> None:
+    class Holder:
+        called = threading.Event()
+
+        def expire(self) -> None:
+            self.called.set()
+
+    watchdog, holder = Watchdog("test"), Holder()
+    kept = weakref.ref(holder)
+    watchdog.watch("one", time.monotonic(), holder.expire)
+    del holder
+    assert Holder.called.wait(30)
+    end = time.monotonic() + 60
+    while kept() is not None and time.monotonic() < end:  # the thread is about to wait
+        time.sleep(0.01)
+    assert kept() is None
     watchdog.close()
 
 
