@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import tarfile
-from pathlib import Path
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path, PurePath
 
 import pytest
 from support.packed import png, write_tar
@@ -79,7 +82,8 @@ def test_damage_between_files_and_a_missing_end_are_told(tmp_path: Path) -> None
     for data, message in (
         (whole[:1024] + b"\1" * 512 + whole[1536:], "damaged at byte 1024"),
         (whole[:2048], "no end mark after 2048"),
-        (b"no tar" * 100, "cannot be read on"),
+        (b"no tar" * 100, "this is no tar, or it is damaged at its beginning"),
+        (gzip.compress(whole) + bytes(512), "compressed by gzip: let its name end in .tar.gz"),
     ):
         path.write_bytes(data)
         with pytest.raises(MediaError, match=message):
@@ -138,3 +142,60 @@ def test_a_tar_that_was_written_anew_is_not_read(tmp_path: Path) -> None:
     write_tar(path, {"1.png": b"b", "0.png": b"a"})
     with pytest.raises(MediaError, match="was changed since it was listed"):
         list(TarPack([ImageFile]).open(second))
+
+
+def header(kind: bytes, size: int, name: str = "a.png") -> bytes:
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def sparse_without_its_map() -> bytes:
+    """A file of GNU's old sparse format that says that more of its map follows."""
+    block = bytearray(header(tarfile.GNUTYPE_SPARSE, 0))
+    block[482] = 1
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        header(tarfile.XHDTYPE, 2**40) + b"13 path=x.wav\n".ljust(512, b"\0"),
+        header(tarfile.GNUTYPE_LONGNAME, 2**33) + b"x".ljust(512, b"\0"),
+        header(tarfile.GNUTYPE_LONGNAME, -1024) + bytes(1024),
+        header(tarfile.REGTYPE, -1024),
+        header(tarfile.REGTYPE, 2**70),
+        header(tarfile.GNUTYPE_LONGNAME, 0) * 1000,
+        sparse_without_its_map(),
+    ],
+    ids=["attributes", "long name", "name of less than nothing", "less than nothing", "more than any disk", "chain", "sparse"],
+)
+def test_a_header_with_a_senseless_size_ends_its_tar_alone_in_bounded_memory(damaged: bytes, tmp_path: Path) -> None:
+    whole = write_tar(tmp_path / "whole.tar", {"1.png": png(0)}).read_bytes()
+    path, pack = tmp_path / "a.tar", TarPack([ImageFile])
+    path.write_bytes(whole.rstrip(b"\0").ljust(-(-len(whole.rstrip(b"\0")) // 512) * 512, b"\0") + damaged)
+    tracemalloc.start()
+    first, rest = listed(path, pack)
+    assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    tracemalloc.stop()
+    assert (first.uri, rest.uri) == (f"{path}#1.png", str(path))
+    assert data_of(pack, first) == png(0)
+    with pytest.raises(MediaError, match=r"^the tar (is damaged|was cut off|cannot be read on)"):
+        list(pack.open(rest))
+
+
+class Unexpected(TarPack):
+    """Fails as a reader of a damaged file does that nobody thought of."""
+
+    def parts(self, file: Entry, relative: PurePath, rule: SourceRule, left_out: LeftOut) -> Iterator[Entry]:
+        yield from super().parts(file, relative, rule, left_out)
+        raise IndexError("of a map")
+
+
+def test_an_error_that_nobody_expected_costs_its_file_alone(tmp_path: Path) -> None:
+    path, pack = write_tar(tmp_path / "a.tar", {"1.png": png(0)}), Unexpected([ImageFile])
+    assert [entry.uri for entry in listed(path, pack)] == [f"{path}#1.png", str(path)]
+    with pytest.raises(MediaError, match=r"^the file cannot be read \(IndexError: of a map\)$"):
+        list(pack.open(listed(path, pack)[-1]))

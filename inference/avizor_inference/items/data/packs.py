@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import PurePath
 from typing import BinaryIO
 
-from avizor_inference.errors import ColumnMissing, MediaError
+from avizor_inference.error_text import one_line
+from avizor_inference.errors import AvizorError, ColumnMissing, MediaError
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.file_access import open_file, state_of
 from avizor_inference.items.find_files import LeftOut, suffix_in
@@ -27,7 +29,8 @@ class PackOfItems(ABC):
     def entries(self, file: Entry, relative: PurePath, rule: SourceRule, left_out: LeftOut) -> Iterator[Entry]:
         """Yield the items; then, if the rest of the file cannot be read, the file itself. Raises ColumnMissing."""
         try:
-            yield from self.parts(file, relative, rule, left_out)
+            with _only_known_errors():
+                yield from self.parts(file, relative, rule, left_out)
         except ColumnMissing:
             raise
         except MediaError:
@@ -37,8 +40,9 @@ class PackOfItems(ABC):
     def open(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:
         """Yield each item of an entry with its content. Raises MediaError."""
         if entry.part is None:
-            for _ in self.parts(entry, PurePath(entry.path.name), SourceRule(), LeftOut()):
-                pass
+            with _only_known_errors():
+                for _ in self.parts(entry, PurePath(entry.path.name), SourceRule(), LeftOut()):
+                    pass
             raise MediaError("the file was changed since it was listed; run again when it is finished")
         yield from self.items(entry)
 
@@ -53,6 +57,17 @@ class PackOfItems(ABC):
     @abstractmethod
     def items(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:
         """Yield each item of what `parts` gave, with its content. Raises MediaError."""
+
+
+@contextmanager
+def _only_known_errors() -> Iterator[None]:
+    """Turn what a reader of a damaged file raises and nobody expected into a MediaError: it costs the file, and not the job."""
+    try:
+        yield
+    except (AvizorError, MemoryError):
+        raise
+    except Exception as error:
+        raise MediaError(f"the file cannot be read ({type(error).__name__}: {one_line(error)})") from error
 
 
 def contents_by_suffix(entry: Entry, files: Sequence[type[FileContent]]) -> Sequence[type[FileContent]]:

@@ -31,6 +31,16 @@ _MOST_COMPRESSED = 256 * 2**20
 
 _BLOCK = tarfile.BLOCKSIZE
 
+# The first bytes of what gzip has compressed.
+_GZIP = b"\x1f\x8b"
+
+# Bytes of the headers of one file: long names, attributes and the map of a sparse file take far less. A damaged header may
+# claim any size, and Python would read as much.
+_MOST_HEADER = 2**20
+
+# Bytes of a file that no disk holds.
+_TOO_MANY = 2**60
+
 
 @dataclass
 class TarPack(PackOfItems):
@@ -119,10 +129,30 @@ class _Gzip(gzip.GzipFile):
         self._compressed.close()
 
 
+class _Headers:
+    """Reads the headers of one file of a tar, and no more than these can have. See `tarfile.TarFile`, whose fileobj it is."""
+
+    name = None
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._left = file, _MOST_HEADER
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= self._left:
+            raise MediaError(f"the tar is damaged: the header of a file in it has more than {_MOST_HEADER:,} bytes")
+        self._left -= size
+        return self._file.read(size)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, position: int) -> int:
+        return self._file.seek(position)
+
+
 def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
     """Yield what is in a tar, also in tars that were joined. Raises MediaError, once everything before was yielded."""
     position, has_ended = 0, False
-    tar = tarfile.TarFile(fileobj=file)
     while True:
         file.seek(position)
         block = file.read(_BLOCK)
@@ -134,11 +164,7 @@ def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
             has_ended, position = True, position + _BLOCK
             continue
         has_ended = False
-        file.seek(position)
-        try:
-            member = tarfile.TarInfo.fromtarfile(tar)  # which stands where the file does
-        except tarfile.HeaderError as error:
-            raise MediaError(f"the tar is damaged at byte {position}") from error
+        tar, member = _member_at(file, position)
         if member.size and not _has_byte(file, member.offset_data + member.size - 1):
             raise MediaError(f"the tar was cut off: it ends within {name_of(member.name)}")
         position = tar.offset
@@ -146,13 +172,25 @@ def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
 
 
 def _member_at(file: BinaryIO, offset: int) -> tuple[tarfile.TarFile, tarfile.TarInfo]:
-    """Return what begins at this place, with the tar that it is read from."""
+    """Return what begins at this place, with the tar that it is read from, whose `offset` is behind it. Raises MediaError."""
     file.seek(offset)
-    tar = tarfile.TarFile(fileobj=file)
-    member = tar.next()
-    if member is None:
-        raise MediaError(f"the tar is damaged at byte {offset}")
+    try:
+        tar = tarfile.TarFile(fileobj=cast(BinaryIO, _Headers(file)))  # it reads the first header
+        member = tar.next()
+    except (tarfile.TarError, IndexError, KeyError, OverflowError, RecursionError) as error:
+        raise _damaged(file, offset) from error
+    if member is None or not 0 <= member.size < _TOO_MANY or tar.offset <= offset:  # or else it might be read for ever
+        raise _damaged(file, offset)
+    tar.fileobj = file
     return tar, member
+
+
+def _damaged(file: BinaryIO, offset: int) -> MediaError:
+    """Return the error of a header that makes no sense."""
+    file.seek(0)
+    if not offset and file.read(len(_GZIP)) == _GZIP:
+        return MediaError("the tar is compressed by gzip: let its name end in .tar.gz")
+    return MediaError(f"the tar is damaged at byte {offset}" if offset else "this is no tar, or it is damaged at its beginning")
 
 
 def _has_byte(file: BinaryIO, position: int) -> bool:
@@ -180,5 +218,5 @@ def _reading() -> Iterator[None]:
     """Turn what a damaged tar raises into a MediaError."""
     try:
         yield
-    except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
+    except (tarfile.TarError, EOFError, OSError, OverflowError, zlib.error, ValueError) as error:
         raise MediaError(f"the tar cannot be read on ({one_line(error)})") from error
