@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import click
 
-from avizor_cli.summaries import not_installed, summary_of
+from avizor_cli.summaries import missing_of, not_installed, summary_of
 from avizor_inference.slow_imports import slow_imports
 
 GROUP = "avizor.commands"
@@ -40,11 +40,13 @@ class SubCommands(click.Group):
         entry = _commands().get(name)
         if entry is None:
             return None
+        if missing := missing_of(_extra(entry)):  # asked first: some commands load it only when they need it
+            return _unavailable(entry, missing)
         try:
             with slow_imports():
                 command = entry.load()
         except ModuleNotFoundError as error:
-            return _unavailable(entry, error)
+            return _unavailable(entry, (error.name or "").partition(".")[0])
         assert isinstance(command, click.Command)
         return command
 
@@ -85,10 +87,9 @@ def _commands() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
-def _unavailable(entry: EntryPoint, error: ModuleNotFoundError) -> click.Command:
+def _unavailable(entry: EntryPoint, missing: str) -> click.Command:
     """Return a stand-in for a command whose extra is not installed: it is listed, and says what to install."""
     extra = _extra(entry)
-    missing = (error.name or "").partition(".")[0]
     message = f"`avizor {entry.name}` needs {missing}, which is not installed; pip install 'avizor[{extra}]'"
 
     def fail(**_: object) -> None:

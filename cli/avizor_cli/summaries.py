@@ -31,10 +31,13 @@ _NEEDED = {"client": "grpc", "export": "torch", "pipeline": "rich", "review": "d
 
 def summary_of(name: str, extra: str) -> str | None:
     """Return what a command does, or which extra it lacks; None if it is not known here, as commands of other packages."""
-    needed = _NEEDED.get(extra)
-    if needed and find_spec(needed) is None:
-        return not_installed(extra)
-    return SUMMARIES.get(name)
+    return not_installed(extra) if missing_of(extra) else SUMMARIES.get(name)
+
+
+def missing_of(extra: str) -> str:
+    """Return the library that an extra brings and that is not installed; "" if it is, or the extra is not known."""
+    needed = _NEEDED.get(extra, "")
+    return needed if needed and find_spec(needed) is None else ""
 
 
 def not_installed(extra: str) -> str:

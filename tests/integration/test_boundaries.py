@@ -41,7 +41,11 @@ if __name__ == "__main__":
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize(("command", "module", "extra"), [("batch", "pyarrow", "pipeline"), ("export", "torch", "export")])
+EXPORT = ("describe", "export", "fit", "tune")
+ABSENT = [("batch", "pyarrow", "pipeline"), *((command, "torch", "export") for command in EXPORT)]
+
+
+@pytest.mark.parametrize(("command", "module", "extra"), ABSENT)
 def test_a_command_whose_extra_is_absent_says_what_to_install(command: str, module: str, extra: str) -> None:
     without = f"import sys; sys.modules[{module!r}] = None; from avizor_cli.main import main; sys.argv = sys.argv[1:]; main()"
     result = python(without, "avizor", command, "--whatever", "x")

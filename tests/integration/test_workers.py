@@ -254,6 +254,8 @@ def failed_start(models: Path, *options: str) -> str:
         "0",
         "--metrics-port",
         "0",
+        "--http-port",
+        "0",
         "--alpha",
         "0.05",
         "--workers",

@@ -7,7 +7,13 @@ import sys
 
 SAY = """
 import sys
-sys.modules["torch"] = None  # an import of it fails
+from importlib.machinery import ModuleSpec
+class Torch:  # it is installed, but must not be loaded
+    def find_spec(self, name, path=None, target=None):
+        return ModuleSpec(name, self) if name == "torch" else None
+    def create_module(self, spec):
+        sys.exit("torch was loaded")
+sys.meta_path.insert(0, Torch())
 from avizor_cli.main import main
 sys.argv = ["avizor", *sys.argv[1:]]
 main()
