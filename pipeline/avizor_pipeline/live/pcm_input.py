@@ -19,7 +19,7 @@ MOST_WAITING = 32 << 20
 class PcmInput:
     """Reads a descriptor until its end. given: what the samples are; of a WAV file it is taken from its head.
 
-    format: what they are, as soon as it is known. ended: whether all was read and taken.
+    format: what they are, as soon as it is known.
     """
 
     def __init__(self, descriptor: int, given: PcmFormat | None) -> None:
@@ -40,9 +40,9 @@ class PcmInput:
 
     @property
     def ended(self) -> bool:
-        """Return whether there is nothing more to take."""
+        """Return whether there is nothing more to take, nor a failure to be raised by `wait`."""
         with self._changed:
-            return self._is_over and not self._waiting
+            return self._is_over and not self._waiting and not self._failure
 
     def wait(self, seconds: float) -> bool:
         """Wait until something can be taken, or nothing will come, at most so long; return whether something can be.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import socket
 import struct
 import tempfile
 import time
@@ -108,6 +109,23 @@ def test_a_pipe_of_any_chunks_gives_the_samples_of_its_wav_and_no_more() -> None
         data += input.take()
     os.close(reading)
     assert (data, input.ended, input.format, input.backlog) == (b"sample", True, PcmFormat("s16le", 44100, 2), 0)
+
+
+def test_an_input_that_breaks_off_does_not_end_as_if_it_were_complete() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.send(b"?")  # which the other end does not read: so its end is a reset
+        theirs.send(b"sample")
+        theirs.close()
+        input = PcmInput(ours.fileno(), PcmFormat("s16le", 16000, 1))
+        data = b""
+        while len(data) < 6 and input.wait(10):
+            data += input.take()
+        with pytest.raises(OSError, match="reset"):
+            input.wait(10)
+        assert (data, input.ended) == (b"sample", False)
+        with pytest.raises(OSError, match="reset"):
+            input.wait(10)
 
 
 def test_a_head_that_contradicts_the_options_is_refused() -> None:
