@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,18 +56,30 @@ def nearest_normal(
     return found
 
 
-def _take(best: dict[str, Neighbour], own: str, squares: NDArray[np.float64], columns: Sequence[object], k: int) -> None:
-    """Add the nearest of some windows to the k nearest items so far."""
+def _take(best: dict[str, Neighbour], own: str, squares: NDArray[np.float64], columns: Sequence[Any], k: int) -> None:
+    """Add the nearest of some windows to the k nearest items so far. squares: float64[windows]. columns: uri first."""
     limit = max((each.distance for each in best.values()), default=np.inf) if len(best) >= k else np.inf
-    for row in np.argsort(squares, kind="stable")[: 16 * k]:  # an item may have many windows that are alike
+    for row in _nearest_of_each(squares, columns[0], k + 1):  # one may be of the item itself
         distance = float(np.sqrt(squares[row]))
         if distance > limit:
             break
-        uri, channel, start_sample, start_s = (column[int(row)].as_py() for column in columns)  # type: ignore[index]
+        uri, channel, start_sample, start_s = (column[row].as_py() for column in columns)
         if uri != own and (uri not in best or distance < best[uri].distance):
             best[uri] = Neighbour(uri, channel, start_sample, start_s, distance)
     for uri in sorted(best, key=lambda name: (best[name].distance, name))[k:]:
         del best[uri]
+
+
+def _nearest_of_each(squares: NDArray[np.float64], uris: Any, most: int) -> list[int]:
+    """Return the place of the nearest window of each item, the nearest first, of at most so many items.
+
+    squares: float64[windows]. uris: of the windows, in Arrow. An item may have thousands that are alike.
+    """
+    order = np.argsort(squares, kind="stable")
+    items = uris.dictionary_encode().indices.to_numpy()[order]
+    _, first = np.unique(items, return_index=True)
+    places: list[int] = order[np.sort(first)[:most]].tolist()
+    return places
 
 
 def _embeddings(results: Results, model: str, windows: Sequence[WindowRow]) -> list[NDArray[np.float32] | None]:

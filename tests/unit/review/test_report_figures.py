@@ -113,6 +113,22 @@ def test_the_nearest_items_are_those_of_all_that_were_not_flagged(tmp_path: Path
     assert [each.distance for each in found] == pytest.approx(distances[order].tolist(), abs=1e-5)
 
 
+def test_an_item_with_many_windows_hides_no_other_one(tmp_path: Path) -> None:
+    """Neither the item itself, of which no window is flagged, nor another one whose windows are all nearer than a third."""
+    rows = judged(4, is_anomaly=False)
+    near = [(0, 0.0), *[(0, 0.001 * place) for place in range(1, 90)], *[(1, 1 + 0.001 * place) for place in range(90)]]
+    windows = [
+        {"uri": rows[item]["uri"], "model": "m", "channel": 0, "start_sample": place, "embedding": [0.0, value]}
+        for place, (item, value) in enumerate([*near, (2, 3.0), (3, 2.0)])
+    ]
+    with Results.open(write_results(tmp_path, recordings=rows, windows=windows, embeddings=True)) as results:
+        window = results.window(rows[0]["uri"], "m", 0, 0)
+        assert window is not None
+        (found,) = nearest_normal(results, "m", [window], 3, cosine=False)
+    assert [each.uri for each in found] == [rows[place]["uri"] for place in (1, 3, 2)]
+    assert [each.distance for each in found] == pytest.approx([1.0, 2.0, 3.0])
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [("a\x00b\x1b[31m", "a\\x00b\\x1b[31m"), ("\u202egnp.exe", "\\u202egnp.exe"), ("ñandú ✓", "ñandú ✓")],
