@@ -95,7 +95,8 @@ class KeptFolder:
         gone = [*by_age, *by_bytes]
         if going.by_bytes and len(gone) < len(going.by_age) + len(going.by_bytes):
             # The oldest are of another writer, which looks later: until then it is ours that have to make room.
-            ours = [file for file in files if file.slot == self._slot.number and file not in gone]
+            went = set(gone)
+            ours = [file for file in files if file.slot == self._slot.number and file not in went]
             theirs = sum(file.size for file in files) - sum(file.size for file in (*gone, *ours))
             by_bytes += self._remove(doomed(ours, other_bytes + theirs, answered, most, oldest).by_bytes)
             gone = [*by_age, *by_bytes]
