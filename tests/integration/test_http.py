@@ -108,6 +108,9 @@ def test_a_row_is_sent_as_json(url: str) -> None:
     assert as_json.code == 200, as_json.body
     assert as_json.json == in_form.json
     assert as_json.json["items"][0]["pValue"] > 0
+    table = ask_form(url, "/v1/models/transfers:detectAnomaly", ("item", "amount,hour\n1,2\n"))
+    assert table.code == 400
+    assert 'row is sent as a JSON object, such as {"COLUMN": 12.5}; of a table each row is a part' in table.json["message"]
 
 
 def test_nested_fields_and_short_names_of_enumerations_are_understood(url: str) -> None:

@@ -29,7 +29,8 @@ def check_count(items: NormalItems, plural: str) -> None:
     """Raise DatasetError for fewer than FEWEST items."""
     if items.listed < FEWEST:
         where = items.where.name
-        single = "is one file, which is one item" if items.listed == 1 and items.where.path.is_file() else ""
+        is_single = items.listed == 1 and items.where.path.is_file() and plural != "rows"
+        single = "is one file, which is one item" if is_single else ""
         have = f"has {items.listed} {plural if items.listed != 1 else plural.removesuffix('s')}"
         left_out = f" (left out: {items.left_out})" if items.left_out.counts else ""
         raise DatasetError(

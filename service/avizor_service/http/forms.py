@@ -145,7 +145,8 @@ def _put(item: pb.Item, name: str, content: bytes, number: int) -> None:
         filled(getattr(item, name), object_of(content))
         getattr(item, name).SetInParent()
     except InvalidInput as error:
-        raise InvalidInput(f"{name} is sent as a JSON object: {error}", field=f"items[{number}].{name}") from error
+        shown = ', such as {"COLUMN": 12.5}; of a table each row is a part of its own' if name == "row" else ""
+        raise InvalidInput(f"{name} is sent as a JSON object{shown}: {error}", field=f"items[{number}].{name}") from error
 
 
 def _is_file(name: str) -> bool:

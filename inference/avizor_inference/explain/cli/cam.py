@@ -39,7 +39,7 @@ _GROUPS = {
     "What to look at": ("class_", *MAP_OPTIONS),
     "Model and engine": (*MODEL_OPTIONS, *ENGINE_OPTIONS),
     "Gateway": GATEWAY_OPTIONS,
-    "Output": OUT_OPTIONS,
+    "Output": (*OUT_OPTIONS, "judge"),
 }
 
 _EXAMPLES = """\b

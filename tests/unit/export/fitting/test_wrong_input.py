@@ -46,6 +46,11 @@ def test_too_few_items(tmp_path: Path) -> None:
     assert re.search(r"has 29 recordings \(left out: 1 \.txt\); at least 30 normal recordings are needed", refusal(tmp_path))
 
 
+def test_a_table_of_one_row(tmp_path: Path) -> None:
+    (tmp_path / "normal.csv").write_text("a,b\n1,2\n")
+    assert "normal.csv has 1 row; at least 30 normal rows are needed" in refusal(tmp_path / "normal.csv")
+
+
 def test_an_empty_folder(tmp_path: Path) -> None:
     assert "holds no files of the kinds that are read (images, sound, signals, tables)" in refusal(tmp_path)
 
