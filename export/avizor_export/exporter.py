@@ -37,7 +37,7 @@ from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_ru
 from avizor_export.parity.constant_outputs import constant_outputs_warning
 from avizor_export.parity.probe_items import items_by_kind, random_items
 from avizor_export.parity.references import Reference, reference_of
-from avizor_export.parity.rounding import perturbed_graph, perturbed_torch
+from avizor_export.parity.rounding import perturbed_graph, perturbed_torch, with_rounding_of_sound
 from avizor_export.parity.soundness import Run
 from avizor_export.precision.accuracy_guard import INT8_ON_CUDA, Guard, make_version, refusal_message
 from avizor_export.precision.embedding_quality import embedding_quality
@@ -168,7 +168,8 @@ def _export_proven(
 ) -> tuple[onnx.ModelProto, ParityReport, bool]:
     """Return the graph, its parity, and whether it was simplified, which is so only if that changed no output."""
     name = f"torch {torch.__version__.partition('+')[0]}"
-    reference = Reference(torch_run(wrapped), name, perturbed=perturbed_torch(wrapped))
+    run = with_rounding_of_sound(torch_run(wrapped), wrapped, request.input)
+    reference = Reference(run, name, perturbed=perturbed_torch(wrapped))
     tensor = request.input.tensor().name
     proto = to_onnx(wrapped, tensor, example, simplify)
     if applies_activation(wrapped, proto, example):

@@ -220,7 +220,7 @@ def _differences(report: ParityReport) -> Iterator[str]:
     for name, output in report.outputs.items():
         if not output.passed:
             noise = report.own_rounding.get(name, 0.0)
-            own = f" + {noise:.3g} for the file's own rounding" if noise else ""
+            own = f" + {noise:.3g} for its own rounding" if noise else ""
             yield f"{name} by up to {output.largest_absolute:.3g} on {output.sample} (allowed: {allowed(name)}{own})"
     if report.top1_agreement is not None and report.top1_agreement < 1:
         yield f"the most probable class on {1 - report.top1_agreement:.1%} of the items"

@@ -1,11 +1,15 @@
-"""Measure how much the reference's own outputs change when its features change by a few roundings.
+"""Measure how much the reference's own outputs change by roundings: of its features, and of the front end that computes them.
 
 A norm over a map that is constant divides rounding errors by the root of its eps: by 0.003, once for each such norm. Items of
 zeros make such maps. Two implementations then return two different roundings, and neither is wrong.
+
+The logarithm of a band that is nearly silent beside a loud one is that of a small difference of large numbers, of which float32
+keeps few digits: the log-mel of speech is up to 4e-4 off (docs/decisions/0008-log-mel-in-two-stages.md).
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,12 +22,19 @@ from torch import Tensor
 from avizor_export.front_ends.build import build_front_end
 from avizor_export.graph.wrapped_network import WrappedNetwork
 from avizor_export.parity.soundness import Run
-from avizor_export.parity.tolerances import output_differences
+from avizor_export.parity.tolerances import noise_between, output_differences
 from avizor_inference.arrays import Array, Items
-from avizor_inference.items.input_spec import InputSpec
+from avizor_inference.items.input_spec import AudioInput, InputSpec
 
 # Largest change of a feature, as a share of the largest feature: 8 roundings of float32.
 LARGEST_CHANGE = 1e-6
+
+# How far two front ends may be from each other, as a multiple of how far torch's is from the same one in float64. Of 121
+# windows of speech the largest difference was up to 2.3 times as large, beyond what is allowed as rounding of the largest
+# feature.
+_FRONT_ENDS_APART = 4
+# Smaller noise is not added to tolerances, which have as much anyway.
+_HARDLY = 1e-6
 
 # float32[1, *feature shape] -> the reference, with that added to the features of every item.
 Perturbed = Callable[[Array], Run]
@@ -53,19 +64,25 @@ def perturbed_torch(model: WrappedNetwork) -> Perturbed:
     """Return a function that takes a change of the features and returns the torch module with that change."""
 
     def perturbed(change: Array) -> Run:
-        def add(_module: torch.nn.Module, _inputs: Any, features: Tensor) -> Tensor:
-            return features + torch.from_numpy(change)
-
-        def run(items: Items) -> dict[str, Items]:
-            handle = model.front_end.register_forward_hook(add)
-            try:
-                return model.as_reference(items)
-            finally:
-                handle.remove()
-
-        return run
+        return _with_other_features(model, lambda _waveforms, features: features + torch.from_numpy(change))
 
     return perturbed
+
+
+def _with_other_features(model: WrappedNetwork, other: Callable[[Tensor, Tensor], Tensor]) -> Run:
+    """Return what runs a torch module with other features. other: makes them of raw items and features."""
+
+    def replace(_module: torch.nn.Module, inputs: Any, features: Tensor) -> Tensor:
+        return other(inputs[0], features)
+
+    def run(items: Items) -> dict[str, Items]:
+        handle = model.front_end.register_forward_hook(replace)
+        try:
+            return model.as_reference(items)
+        finally:
+            handle.remove()
+
+    return run
 
 
 def perturbed_graph(proto: onnx.ModelProto, features: str, change: Array) -> onnx.ModelProto:
@@ -78,3 +95,24 @@ def perturbed_graph(proto: onnx.ModelProto, features: str, change: Array) -> onn
     nodes.insert(index + 1, helper.make_node("Add", ["avizor.unchanged", "avizor.change"], [features]))
     graph.graph.initializer.append(numpy_helper.from_array(change, "avizor.change"))
     return graph
+
+
+def with_rounding_of_sound(run: Run, model: WrappedNetwork, spec: InputSpec) -> Run:
+    """Add to what the run returns by how much roundings of the front end of sound change each output: see NOISE.
+
+    Of autoencoders alone. The root of an error map is the difference of a feature and its reconstruction, and the distance of
+    an item of the training to its own row of a bank is 0: both show what a feature is off. Probabilities hardly do.
+    """
+    if not isinstance(spec, AudioInput):
+        return run
+    exact = copy.deepcopy(model.front_end).double()
+    with_exact = _with_other_features(model, lambda waveforms, _features: exact(waveforms.double()).float())
+
+    def with_noise(items: Items) -> dict[str, Items]:
+        outputs = run(items)
+        if "error_map" not in outputs:
+            return outputs
+        noise = noise_between(outputs, with_exact(items))
+        return {**outputs, **{name: _FRONT_ENDS_APART * each for name, each in noise.items() if each.max() > _HARDLY}}
+
+    return with_noise

@@ -12,7 +12,7 @@
   exact to a few steps of float32 below 1, and not to a share of themselves: that is the least p, and the least 1 - p, that is
   told from 0.
 * A file that rounds values itself, to int8 or by computing 1 - p, may differ by as much more as its own rounding changes an
-  output. A reference says how much that is: NOISE.
+  output. A reference says how much that is: NOISE. So does a network on sound, of what its front end rounds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SCALE_TOLERANCE = 1e-5
 ROOT_TOLERANCE = SCALE_TOLERANCE
 # Logits of 10,000 reach this limit. Beyond it float32 does not separate classes, and a wrong graph would pass.
 LARGEST_LOGIT_ROUNDING = 0.1
-# With the name of an output after it, a reference returns by how much the file's own rounding changes that output of each item,
+# With the name of an output after it, a reference returns by how much its own rounding changes that output of each item,
 # float[n, 1]; of SQUARES the root. It is not compared.
 NOISE = "noise of "
 # How far the probability of a sigmoid may be off by rounding: ONNX Runtime's was measured at up to 2.8 / 2^24, torch's at 1.5.

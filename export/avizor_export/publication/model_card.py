@@ -103,6 +103,9 @@ def _parity(manifest: Manifest) -> Iterator[str]:
         for name, output in report.server.outputs.items():
             yield f"| {name}, through {report.server.address} | {output.largest_absolute:.1e} | {output.sample} | the same |"
     yield ""
+    if report.own_rounding and not manifest.precision_of_file:
+        allowance = ", ".join(f"{root_of(name)} by {noise:.1e}" for name, noise in report.own_rounding.items())
+        yield from (f"Quiet bands beside loud ones round in the front end: for that, more was allowed of {allowance}.", "")
     if report.same_for_all:
         yield from (f"Note: {constant_outputs_warning(report.same_for_all, 'real' in report.samples)}.", "")
     for prefix, agreement in (("", report), ("Through the server: ", report.server)):

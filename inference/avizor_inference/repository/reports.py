@@ -73,8 +73,8 @@ class ParityReport(Agreement):
     scale_tolerance: absent if no share of the item's largest value was allowed.
     same_for_all: outputs that are the same for all random and real items, so that their agreement proves nothing.
     root_tolerance: absent if `score` and `error_map` were compared like other values.
-    own_rounding: by how much the file's own rounding, to int8 or of 1 - p, changes each output at most (`score` and
-        `error_map`: their roots). It was allowed to differ by that much more.
+    own_rounding: by how much the file's own rounding, to int8 or of 1 - p, or that of sound's front end, changes each output at
+        most (`score` and `error_map`: their roots). It was allowed to differ by that much more.
     """
 
     compared_with: str = "torch"

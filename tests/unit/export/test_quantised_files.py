@@ -127,7 +127,7 @@ def proven(path: Path, change: float) -> None:
 def test_a_difference_below_the_files_own_rounding_is_allowed_and_a_larger_one_refused(folder: Path) -> None:
     proven(folder / "qdq.onnx", 0.0)
     proven(folder / "qdq.onnx", 2e-4)
-    with pytest.raises(ParityError, match=r"reconstruction by up to .* for the file's own rounding\)"):
+    with pytest.raises(ParityError, match=r"reconstruction by up to .* for its own rounding\)"):
         proven(folder / "qdq.onnx", 0.3)
     plain, rounded = (onnxruntime_run(adopt(folder / f"{name}.onnx", None, "reconstruct").proto) for name in ("plain", "qdq"))
     with pytest.raises(ParityError):  # of a file that rounds nothing, less is allowed
