@@ -64,10 +64,15 @@ def _key(text: bytes) -> int:
 
 def round_files(out: OutputPath | None) -> Sequence[OutputPath]:
     """Return the files of the rounds of an output folder, the first round first. Raises JobError if one is missing."""
-    files = list(files_of(out / ROUNDS, ".parquet")) if out else []
+    files = _in_order(files_of(out / ROUNDS, ".parquet")) if out else []
     if out and files != [_path(out, number) for number in range(1, len(files) + 1)]:
         raise JobError(f"{out / ROUNDS} lacks rounds, or holds other files; restore them, or choose another --out")
     return files
+
+
+def _in_order(files: Sequence[OutputPath]) -> list[OutputPath]:
+    """Return files of rounds by their numbers: from the millionth on, these have a digit more."""
+    return sorted(files, key=lambda file: (len(file.name), file.name))
 
 
 def write_round(file: BinaryIO, entries: Iterable[Entry], calibrations: Sequence[PinnedCalibration] = ()) -> int:

@@ -17,7 +17,7 @@ from avizor_pipeline.plan import Plan, plan_job, planned_shards
 from avizor_pipeline.reporting.plan_lines import change_lines
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.output_folder import claimed
-from avizor_pipeline.sinks.rounds import States, key_of, read_round, round_files, write_round
+from avizor_pipeline.sinks.rounds import States, _in_order, _path, key_of, read_round, round_files, write_round
 from avizor_pipeline.sources.root_names import RootNames, place_of
 
 
@@ -170,6 +170,11 @@ def alter(path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_millionth_round_of_a_job_that_goes_on_for_months_is_behind_those_before_it(tmp_path: Path) -> None:
+    rounds = [_path(tmp_path, number) for number in (1, 2, 999_999, 1_000_000, 1_000_001)]
+    assert _in_order(sorted(rounds)) == rounds
+
+
 def test_many_files_are_known_again(tmp_path: Path) -> None:
     count = 150_000  # more than are collected before they are sorted in
     entries = [entry(f"{number}.wav") for number in range(count)]
