@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -106,7 +107,7 @@ class DecoderProcess:
             return DecoderEnded("it closed its connection")
         if code == messages.OUT_OF_MEMORY:
             return DecoderEnded("it ran out of memory")
-        return DecoderEnded(signal.Signals(-code).name, -code) if code < 0 else DecoderEnded(f"exit code {code}")
+        return DecoderEnded(_name_of(-code), -code) if code < 0 else DecoderEnded(f"exit code {code}")
 
     def close(self) -> None:
         """End the process, and wait until it has left the system."""
@@ -151,3 +152,10 @@ class DecoderProcess:
         if count == 0:
             raise await self.gone()
         return count
+
+
+def _name_of(number: int) -> str:
+    """Return the name of a signal. Some have none."""
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"

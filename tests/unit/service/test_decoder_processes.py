@@ -41,6 +41,19 @@ def test_a_process_whose_answer_was_not_read_to_its_end_is_ended(tmp_path: Path,
         process.close()
 
 
+def test_a_process_that_is_ended_by_a_signal_without_a_name_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/bash\nkill -40 $$\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program))
+    process = DecoderProcess(100)
+    try:
+        with pytest.raises(DecoderEnded, match=r"^signal 40$"):
+            asyncio.run(process.ready())
+    finally:
+        process.close()
+
+
 def test_a_process_that_is_ended_before_it_is_ready_is_not_started_again() -> None:
     """Who waits for it has been left by the caller, and would decode the item for nobody, for as long as an item may take."""
 
