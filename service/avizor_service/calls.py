@@ -58,7 +58,7 @@ class Call:
 
     def answer(self, message: bytes) -> bytes:
         """Return the answer of a call. It counts until the client has received it. Raises GatewayFull, DeadlineExceeded."""
-        self.check_deadline()
+        self.check_deadline("the answer was there")
         self.hold(len(message))
         return message
 
@@ -72,10 +72,13 @@ class Call:
         remaining = self.time_remaining_s()
         return remaining is not None and remaining <= 0
 
-    def check_deadline(self) -> None:
-        """Raise DeadlineExceeded if the client does not wait any more: what is done for it now would be in vain."""
+    def check_deadline(self, step: str = "the request was read") -> None:
+        """Raise DeadlineExceeded if the client does not wait any more: what is done for it now would be in vain.
+
+        step: what was not done in time.
+        """
         if self.is_late():
-            raise DeadlineExceeded("the deadline passed before the request was read; allow more time")
+            raise DeadlineExceeded(f"the deadline passed before {step}; allow more time")
 
     def admit(self) -> None:
         """Take a place. Raises GatewayFull if there is none, DeadlineExceeded if it is late, and what Caller.admit raises."""

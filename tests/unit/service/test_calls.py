@@ -13,8 +13,11 @@ from google.rpc.status_pb2 import Status
 
 from avizor_inference.errors import DeadlineExceeded, ModelNotFound
 from avizor_service.calls import Call, Calls
+from avizor_service.http.transport import TIMEOUT, HttpTransport
+from avizor_service.message_memory import MessageMemory
 from avizor_service.metrics import Metrics
 from avizor_service.status import send_status
+from avizor_service.threads import open_threads
 from avizor_service.transport import GrpcTransport
 
 Handler = Callable[[Call], Awaitable[bytes]]
@@ -45,6 +48,24 @@ def finished(metrics: Metrics, code: str, model: str = "") -> float:
 
 def in_flight(metrics: Metrics) -> float | None:
     return metrics.registry.get_sample_value("avizor_in_flight_requests")
+
+
+def test_a_call_that_is_late_says_what_was_not_done_in_time() -> None:
+    messages = MessageMemory(1, 1, 1.0, Metrics())
+
+    async def run() -> None:
+        with open_threads(1) as threads:
+            scope = {"type": "http", "headers": [(TIMEOUT.encode(), b"0")]}
+            call = Call("Ask", HttpTransport(scope, unread, messages, threads), messages)
+        with pytest.raises(DeadlineExceeded, match="before the request was read"):
+            call.admit()
+        with pytest.raises(DeadlineExceeded, match="before the answer was there"):
+            call.answer(b"")
+
+    async def unread() -> dict[str, object]:
+        raise AssertionError("its body is not read")
+
+    asyncio.run(run())
 
 
 def test_a_call_that_fails_ends_with_its_status_and_is_counted_under_its_model() -> None:
