@@ -7,8 +7,9 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
 import grpc
 
@@ -114,13 +115,13 @@ async def run(settings: Settings, started: Callable[[Addresses], None], whole: W
             await each.start()
         engine_changed = partial(_engine_changed, settings, gateway.catalogue, metrics, health, whole)
         tasks = [
-            asyncio.create_task(gateway.engine_watch.watch(engine_changed)),
-            asyncio.create_task(receiver.end_late()),
-            asyncio.create_task(small.receiver.end_late()),
-            asyncio.create_task(unread.end_late()),
-            asyncio.create_task(reloading.work()),
-            asyncio.create_task(whole.take_part(Controls(metrics.registry, health.serving, health.not_ready, stopped.set))),
-            *(asyncio.create_task(each.connections.end_late()) for each in http),
+            _in_background(gateway.engine_watch.watch(engine_changed)),
+            _in_background(receiver.end_late()),
+            _in_background(small.receiver.end_late()),
+            _in_background(unread.end_late()),
+            _in_background(reloading.work()),
+            _in_background(whole.take_part(Controls(metrics.registry, health.serving, health.not_ready, stopped.set))),
+            *(_in_background(each.connections.end_late()) for each in http),
         ]
         # What is there now stays. Else each full collection looks at all of it, and holds up every call meanwhile.
         gc.collect()
@@ -131,6 +132,19 @@ async def run(settings: Settings, started: Callable[[Addresses], None], whole: W
         await stop(server, http, calls.door, health, streams, settings)
         for task in tasks:
             task.cancel()
+
+
+def _in_background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run what goes on beside all calls. If it ends by an error, the log says so: nobody awaits it, and calls go on."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_tell_if_failed)
+    return task
+
+
+def _tell_if_failed(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        what = getattr(task.get_coro(), "__qualname__", task.get_name())
+        _log.error("%s has failed, and is not done any more; restart the gateway", what, exc_info=error)
 
 
 def _open_gateway(
