@@ -59,7 +59,11 @@ class MessageMemory:
             )
 
     def keep(self, count: int) -> None:
-        """Count so many bytes for a message that was received, at most those of the largest. Call `free` with them later."""
+        """Count so many bytes for a message that was received. Call `free` with them later.
+
+        They may be more than was taken: a form is in memory twice, and JSON three times (docs/limits.md). Then there is no room
+        for the next message until others have ended.
+        """
         self._receiving.leave(1, done=True)
         self.free(self.receiving_bytes - count)
 
