@@ -59,11 +59,6 @@ def parsed_form(content_type: str, body: bytes, most_files: int) -> Form:
 
     def begin() -> None:
         nonlocal part
-        if len(form.files) > most_files or len(form.fields) > _MOST_FIELDS:
-            raise InvalidInput(
-                f"the form has more than {most_files} files or {_MOST_FIELDS} other fields; send fewer in one request",
-                field="items",
-            )
         part = _Part()
 
     def end_header() -> None:
@@ -74,6 +69,11 @@ def parsed_form(content_type: str, body: bytes, most_files: int) -> Form:
 
     def end_part() -> None:
         _add(form, part)
+        if len(form.files) > most_files or len(form.fields) > _MOST_FIELDS:
+            raise InvalidInput(
+                f"the form has more than {most_files} files or {_MOST_FIELDS} other fields; send fewer in one request",
+                field="items",
+            )
 
     def end() -> None:
         nonlocal is_ended
