@@ -60,7 +60,7 @@ class _Pending:
 @dataclass
 class _Folder:
     """Holds one root. place: where it leads. device: of the file system on which files were found. unlisted: sub-folders that
-    were said to be so.
+    were said to be so. unwanted: suffixes of files that were said to be left out.
     """
 
     walk: FolderWalk
@@ -69,6 +69,7 @@ class _Folder:
     device: int | None = None
     is_away: bool = False
     unlisted: set[str] = field(default_factory=set)
+    unwanted: set[str] = field(default_factory=set)
 
 
 class Arrivals:
@@ -168,6 +169,10 @@ class Arrivals:
         for below in folder.walk.unlisted.keys() - folder.unlisted:
             self._say(f"{folder.walk.root / below} cannot be listed ({folder.walk.unlisted[below]}); it is tried again")
         folder.unlisted = set(folder.walk.unlisted)
+        for suffix in folder.walk.unwanted.keys() - folder.unwanted:
+            first, taken = folder.walk.root / folder.walk.unwanted[suffix], ", ".join(sorted(self._source.suffixes))
+            self._say(f"{first} and others that end in {suffix} are left out; taken: {taken}")
+        folder.unwanted = set(folder.walk.unwanted)
         self._settle(folder)
 
     def _see(self, folder: _Folder, below: str, state: State) -> None:

@@ -17,11 +17,13 @@ from typing import NamedTuple
 
 from avizor_inference.error_text import reason
 from avizor_inference.items.file_access import state_in
-from avizor_inference.items.find_files import suffix_of
+from avizor_inference.items.find_files import suffix_in, suffix_of
 from avizor_pipeline.live.known_states import State
 
 # Seconds for which a folder's time of change has to stand still: that of some file systems counts in whole seconds, or two.
 _STILL_S = 4.0
+# Names that files have until they are finished, and how many other suffixes are noted.
+_UNFINISHED, _MOST_UNWANTED = frozenset({".part", ".tmp", ".temp", ".crdownload", ".partial", ".filepart"}), 20
 
 
 class Found(NamedTuple):
@@ -44,12 +46,14 @@ class _Listed:
 class FolderWalk:
     """Walks one folder. suffixes: of the files that are wanted, in small letters.
 
-    device: number of the file system of the folder at the last look.
+    device: number of the file system of the folder at the last look. unwanted: of each suffix that is not wanted the path of
+    the first file that was found, below the folder; not of names that files have until they are finished.
     """
 
     def __init__(self, root: Path, suffixes: frozenset[str]) -> None:
         self.root, self.device = root, -1
         self.unlisted: dict[str, str] = {}  # sub-folders that could not be listed, and why
+        self.unwanted: dict[str, str] = {}
         self._suffixes, self._endings = suffixes, tuple(suffixes)
         self._listed: dict[str, _Listed] = {}
         self.is_empty = False
@@ -92,7 +96,9 @@ class FolderWalk:
                 try:
                     if entry.is_dir():
                         folders.append(path)
-                    elif self._is_wanted(entry.name) and stat.S_ISREG((status := entry.stat()).st_mode):
+                    elif not self._is_wanted(entry.name):
+                        self._note_unwanted(path)
+                    elif stat.S_ISREG((status := entry.stat()).st_mode):
                         yield Found(path, state_in(status))
                 except OSError:
                     continue  # it is gone
@@ -104,6 +110,11 @@ class FolderWalk:
         since = before.since if before and before.changed_ns == changed_ns else now
         self._listed[below] = listed = _Listed(changed_ns, since, folders, now - since >= _STILL_S)
         return listed
+
+    def _note_unwanted(self, path: str) -> None:
+        suffix = suffix_in(path)
+        if suffix and suffix not in _UNFINISHED and len(self.unwanted) < _MOST_UNWANTED:
+            self.unwanted.setdefault(suffix, path)
 
     def _is_wanted(self, name: str) -> bool:
         return name.lower().endswith(self._endings) and suffix_of(PurePath(name)) in self._suffixes

@@ -44,7 +44,7 @@ def labels_of(rows: pa.Table, what: str | None, pattern: str) -> Labels | None:
     if pattern:
         if what is not None:
             raise SettingsError("--label and --label-pattern say both what the labels are; give one of them")
-        return _coded(f"the uri by {pattern!r}", _by_pattern(rows["uri"], pattern))
+        return _coded(f"the uri by '{pattern}'", _by_pattern(rows["uri"], pattern))
     if what is None:
         for each in (PREDICTED, SOURCE):
             found = _of_column(rows, each)

@@ -136,6 +136,17 @@ def test_a_file_that_is_removed_before_it_is_finished_is_named(incoming: Path, c
     assert looker.arrivals.pending == 0
 
 
+def test_files_of_another_suffix_are_said_to_be_left_out_once(incoming: Path, caplog: pytest.LogCaptureFixture) -> None:
+    looker = Looker(incoming)
+    write(incoming / "pump" / "0.csv")
+    write(incoming / "1.wav.part")
+    looker.look()
+    write(incoming / "pump" / "1.csv")
+    looker.look()
+    (line,) = caplog.messages
+    assert line.startswith(f"{incoming / 'pump' / '0.csv'} and others that end in .csv are left out; taken: .")
+
+
 def test_a_file_that_changes_after_it_was_handed_over_is_counted_once(
     incoming: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,12 @@ def test_a_pattern_finds_the_label_in_the_uri() -> None:
     assert found.texts.to_pylist() == ["a", "a", "b"]
 
 
+def test_a_pattern_is_shown_as_it_was_given() -> None:
+    found = labels_of(_ROWS, None, r"(\w)")
+    assert found
+    assert found.what == r"the uri by '(\w)'"
+
+
 def test_what_gives_no_label_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("uri,label\nx.wav,1\n")
     (tmp_path / "columns.csv").write_text("name,class\nx.wav,1\n")
