@@ -23,6 +23,7 @@ from avizor_pipeline.reporting.progress import show_progress
 from avizor_pipeline.reporting.summary import summary_lines
 from avizor_pipeline.runners.base import Runner
 from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sinks.kept_files import KeptFiles
 from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.section_files import SectionRecord
 
@@ -45,7 +46,7 @@ def run_to_end(
     settings: JobSettings, models: Sequence[JobModel], plan: Plan, options: RunOptions, metrics: BatchMetrics
 ) -> int:
     """Run what is not yet done, print and write the summary, and return the exit code. Raises AvizorError."""
-    out, limit = options.out, FailureLimit(options.max_failed, options.out)
+    out, limit, kept = options.out, FailureLimit(options.max_failed, options.out), KeptFiles()
     metrics.plan(plan.files, settings.alpha)
     calibrated = [model.name for model in models if model.calibration]
     started = time.monotonic()
@@ -60,10 +61,12 @@ def run_to_end(
         commits = stack.enter_context(closing(run_job(settings, out, plan, options.runner, outcome.resume, on_section)))
         for commit in commits:
             outcome.add(commit)
+            kept.add(commit)
             show(outcome)
             metrics.count(commit, calibrated)
             if outcome.files_of_this_run:
                 limit.check(outcome, commit, is_last=outcome.files == plan.files)
+    kept.check(out, settings)
     seconds = time.monotonic() - started
     options.wanted.write(out, models)
     summary = summarise(outcome, models, settings, out, seconds)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from avizor_inference.durable_files import is_temporary
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
 
 _REMEDIES = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space, or raise the quota",
+    errno.EEXIST: "move away what is there",
     errno.EFBIG: "raise the limit of a file's size",
     errno.EROFS: "make it writable",
     errno.EACCES: "make it writable",
@@ -22,15 +25,22 @@ _REMEDIES = {
 
 @contextmanager
 def writing(path: object) -> Iterator[None]:
-    """Turn an OSError inside into a JobError that says why `path` cannot be written and what to do."""
+    """Turn an OSError inside into a JobError that says why `path`, or what of it, cannot be written and what to do."""
     try:
         yield
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "correct that")
+        where = _where(path, error)
         raise JobError(
-            f"{path} cannot be written ({reason(error)}); finished shards are kept: {remedy}, and run the same command again "
+            f"{where} cannot be written ({reason(error)}); finished shards are kept: {remedy}, and run the same command again "
             "to go on"
         ) from error
+
+
+def _where(path: object, error: OSError) -> object:
+    """Return the file or folder below `path` that the error is about; `path` if it names none that a user knows."""
+    named = Path(error.filename) if isinstance(error.filename, str) else None
+    return named if isinstance(path, Path) and named and path in named.parents and not is_temporary(named) else path
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from integration.jobs import Sink, batch, command, eventually, files_below, part_digests, query, start
+from integration.jobs import Sink, batch, command, eventually, files_below, part_digests, query, start, wait_for_first_shard
 
 
 def truncate(out: Path) -> None:
@@ -111,6 +111,48 @@ def test_what_dead_runs_left_is_cleared(finished: Path, many_recordings: Path, m
     assert part_digests(finished) == whole_run
     assert not list(finished.rglob("*.tmp"))
     assert (finished / "windows" / "notes.txt").read_text() == "mine"
+
+
+def remove_windows(out: Path) -> None:
+    shutil.rmtree(out / "windows")
+
+
+def remove_records(out: Path) -> None:
+    shutil.rmtree(out / "commits")
+
+
+@pytest.mark.parametrize(
+    ("removal", "gone"), [(remove, "recordings/"), (remove_windows, "windows/"), (remove_records, "commits/")]
+)
+def test_what_is_removed_while_a_job_runs_does_not_end_well_and_is_computed_again(
+    many_recordings: Path, models: Path, whole_run: dict[str, str], tmp_path: Path, removal: Callable[[Path], None], gone: str
+) -> None:
+    out = tmp_path / "out"
+    process = start(*command(many_recordings, models, out))
+    wait_for_first_shard(out, process)
+    removal(out)
+    (out / "job.json").unlink()
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 1, error
+    assert f"Error: {out}/{gone}" in error
+    assert "removed while the job ran: run the same command again, which computes what is missing" in error
+    assert "job.json was removed while the job ran, and is written again" in error
+    assert not (out / "summary.json").exists()
+    assert batch(many_recordings, models, out).returncode == 0
+    assert part_digests(out) == whole_run
+
+
+def test_a_file_in_place_of_a_table_is_named(few_recordings: Path, models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert batch(few_recordings, models, out).returncode == 0
+    shutil.rmtree(out / "windows")
+    (out / "windows").write_text("mine")
+    again = batch(few_recordings, models, out)
+    assert again.returncode == 1
+    assert (
+        f"Error: {out}/windows cannot be written (file exists); finished shards are kept: move away what is there"
+        in again.stderr
+    )
 
 
 def test_files_that_vanish_while_a_job_runs_are_dead_letters(
