@@ -12,7 +12,7 @@ import click
 from avizor_cli.stop_signals import clean_up_when_stopped, hold_hangup
 from avizor_cli.subcommands import SubCommands, runs_code_of_users
 from avizor_cli.warning_lines import WarningLines
-from avizor_inference.error_text import reason
+from avizor_inference.error_text import printable_lines, reason
 from avizor_inference.errors import AvizorError
 from avizor_inference.no_pandas import leave_out_pandas
 
@@ -63,5 +63,5 @@ def _open_standard_files() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    click.echo(f"Error: {message}", err=True)
+    click.echo(f"Error: {printable_lines(message)}", err=True)  # it may quote the name of a file
     sys.exit(1)

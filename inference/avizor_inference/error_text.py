@@ -50,3 +50,8 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return the same of a text that may have several lines."""
+    return text if text.isprintable() else "\n".join(map(printable, text.splitlines()))

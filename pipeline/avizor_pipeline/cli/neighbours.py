@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from avizor_inference.error_text import printable
 from avizor_inference.finite_range import FiniteRange
 from avizor_pipeline.projection.methods import Metric
 from avizor_pipeline.projection.similar import Neighbour, find_neighbours
@@ -55,7 +56,7 @@ def neighbours(
     if as_json:
         click.echo(found.model_dump_json(indent=2))
         return
-    click.echo(f"{found.metric} distance to {found.uri} by {found.model}, {found.windows} of its windows compared")
+    click.echo(f"{found.metric} distance to {printable(found.uri)} by {found.model}, {found.windows} of its windows compared")
     rows = [["distance", "label, probability", "score", "source", "start", "uri"], *map(_cells, found.neighbours)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -66,7 +67,7 @@ def _cells(found: Neighbour) -> list[str]:
     label = "-" if found.label is None else f"{found.label} {_number(found.probability, '.2f')}"
     score = _number(found.score, ".4g") + (" anomaly" if found.is_anomaly else "")
     start = "-" if found.start_s is None else f"{found.start_s:.2f} s"
-    return [f"{found.distance:.4f}", label, score, found.source, start, found.uri]
+    return [f"{found.distance:.4f}", printable(label), score, printable(found.source), start, printable(found.uri)]
 
 
 def _number(value: Any, format: str) -> str:

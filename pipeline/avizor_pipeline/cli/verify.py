@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from avizor_inference.error_text import printable
 from avizor_pipeline.cli.exit_status import EXIT_FAILED
 from avizor_pipeline.reporting.progress import counted, counted_of
 from avizor_pipeline.sinks.output_files import OutputPath, output_path
@@ -52,7 +53,7 @@ def _print(proof: Proof) -> None:
         + (f", {lost} neither in recordings/ nor a dead letter" if lost > 0 else "")
     )
     for problem in proof.problems:
-        click.echo(f"wrong: {problem}", err=True)
+        click.echo(f"wrong: {printable(problem)}", err=True)
     if proof.problem_count > len(proof.problems):
         click.echo(f"wrong: {proof.problem_count - len(proof.problems)} more", err=True)
     if not proof.problem_count:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from avizor_inference.error_text import printable
 from avizor_inference.repository.models import ModelRepository
 from avizor_pipeline.known_files import Names
 from avizor_pipeline.plan import Plan
@@ -42,7 +43,7 @@ def version_lines(settings: JobSettings) -> Iterator[str]:
 
 
 def _line(names: Names, what: str) -> str:
-    return f"{items_are(names.count, 'files')} {what}: {names}"
+    return f"{items_are(names.count, 'files')} {what}: {printable(str(names))}"
 
 
 def items_are(count: int, plural: str) -> str:
