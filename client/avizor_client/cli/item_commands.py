@@ -17,7 +17,14 @@ from avizor_client.client import Client
 from avizor_client.requests import Format
 
 
-@click.command(short_help="The most probable classes of files.")
+@click.command(
+    short_help="The most probable classes of files.",
+    epilog="""\b
+Examples:
+  avizor call classify digits 'scans/*.png'
+  avizor call classify spoken monday.wav --top-k 3 --windows
+""",
+)
 @item_options
 @click.option("--top-k", type=click.IntRange(min=0), default=0, show_default="1, or all over their thresholds", help="Classes.")
 @click.option(
@@ -57,7 +64,14 @@ def _classes(classes: Sequence[ClassProbability]) -> str:
     return ", ".join(f"{each.label} {each.probability:.3f}" for each in classes) or "no class"
 
 
-@click.command(short_help="How unusual files are.")
+@click.command(
+    short_help="How unusual files are.",
+    epilog="""\b
+Examples:
+  avizor call detect fan monday.wav --source fan-1
+  avizor call detect transfers rows.csv --alpha 0.01 --json
+""",
+)
 @item_options
 @click.option(
     "--alpha",
@@ -86,7 +100,13 @@ def detect(question: Question, alpha: float | None, windows: bool, exit_code: bo
     question.end(is_anomaly=exit_code and anomalies > 0)
 
 
-@click.command(short_help="A vector for each window of files.")
+@click.command(
+    short_help="A vector for each window of files.",
+    epilog="""\b
+Example:
+  avizor call embed digits 'scans/*.png' --out vectors
+""",
+)
 @item_options
 @click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Write the vectors of each item as a .npy file.")
 def embed(question: Question, out: Path | None) -> None:
@@ -108,7 +128,13 @@ def embed(question: Question, out: Path | None) -> None:
     question.end()
 
 
-@click.command(short_help="What an autoencoder makes of files.")
+@click.command(
+    short_help="What an autoencoder makes of files.",
+    epilog="""\b
+Example:
+  avizor call reconstruct caps cap.png --out made --format png
+""",
+)
 @item_options
 @click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", required=True, help="Where the results are written.")
 @click.option(

@@ -107,7 +107,7 @@ def _column(name: str, values: Sequence[str]) -> tuple[NumberColumn | CategoryCo
     if (numbers.min() >= 0) and _skewness(numbers) > _SKEWED:
         return (
             NumberColumn(name=name, lower=0, scale="log1p"),
-            Choice(label, "number, log(1 + x)", f"a few of its values are very large, up to {numbers.max():.4g}"),
+            Choice(label, "number, log(1 + x)", f"a few of its values are far above the others, up to {numbers.max():.4g}"),
         )
     return NumberColumn(name=name), Choice(label, "number", _of_numbers(numbers))
 

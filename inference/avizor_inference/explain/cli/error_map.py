@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from avizor_inference.gateway_connection import GatewayAddress
 
 
-@click.command(short_help="Where an autoencoder's reconstruction is wrong.")
+_EXAMPLES = """\b
+Examples:
+  avizor explain error-map fan monday.wav
+  avizor explain error-map transfers rows.csv --row 17 --out maps
+  avizor explain error-map fan monday.wav --gateway localhost:50051
+"""
+
+
+@click.command(short_help="Where an autoencoder's reconstruction is wrong.", epilog=_EXAMPLES)
 @click.argument("model")
 @items_argument
 @map_options
