@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from avizor_client.cli.finite_range import FiniteRange
 from avizor_client.cli.output import judges, print_line
 from avizor_client.cli.questions import Question, item_options
 from avizor_client.client import Client
+from avizor_client.errors import InputError
 from avizor_client.requests import Format
 
 
@@ -115,13 +117,15 @@ def embed(question: Question, out: Path | None) -> None:
     def ask(client: Client, items: list[Any]) -> Answer[Embedding]:
         return client.embed(question.model, items, version=question.version)
 
+    places = _Places(out) if out else None
+
     def write(name: str, item: Embedding) -> Path:
-        assert out is not None
-        place = _place(out, name, ".npy")
+        assert places is not None
+        place = places.of(name, ".npy")
         np.save(place, item.vectors)
         return place
 
-    for name, item, where in question.ask(ask, write if out else None):
+    for name, item, where in question.ask(ask, write if places else None):
         windows, size = item.vectors.shape[0], item.vectors.size // max(item.vectors.shape[0], 1)
         if not question.as_json:
             print_line([name, f"{windows} x {size}", where], [question.width(), 12])
@@ -150,8 +154,10 @@ def reconstruct(question: Question, out: Path, format: Format) -> None:
     def ask(client: Client, items: list[Any]) -> Answer[Reconstruction]:
         return client.reconstruct(question.model, items, version=question.version, format=format)
 
+    places = _Places(out)
+
     def write(name: str, item: Reconstruction) -> Path:
-        place = _place(out, name, ".npy" if format == "tensor" else f".{format}")
+        place = places.of(name, ".npy" if format == "tensor" else f".{format}")
         if item.tensor is None:
             place.write_bytes(item.file)
         else:
@@ -164,10 +170,20 @@ def reconstruct(question: Question, out: Path, format: Format) -> None:
     question.end()
 
 
-def _place(out: Path, name: str, suffix: str) -> Path:
-    """Return where the result of an item is written: below `out`, at the path of the item with another suffix."""
-    parts = [part for part in Path(name).parts if part not in ("/", "..", ".")]
-    place = out.joinpath(*parts)
-    place = place.with_name(place.name + suffix)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return place
+@dataclass
+class _Places:
+    """Says where the result of each item is written: below `out`, at the path of the item with another suffix."""
+
+    out: Path
+    _items: dict[Path, Path] = field(default_factory=dict)
+
+    def of(self, name: str, suffix: str) -> Path:
+        """Return the place for an item, whose folder is made. Raises InputError if it is that of another one."""
+        item = Path(name)
+        parts = [part for part in item.parts if part not in ("/", "..", ".")]
+        place = self.out.joinpath(*parts)
+        place = place.with_name(place.name + suffix)
+        if (before := self._items.setdefault(place, item)) != item:
+            raise InputError(f"{before} and {item} would both be written to {place}; ask about them apart, with another --out")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
