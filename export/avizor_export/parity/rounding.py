@@ -113,6 +113,8 @@ def with_rounding_of_sound(run: Run, model: WrappedNetwork, spec: InputSpec) -> 
         if "error_map" not in outputs:
             return outputs
         noise = noise_between(outputs, with_exact(items))
-        return {**outputs, **{name: _FRONT_ENDS_APART * each for name, each in noise.items() if each.max() > _HARDLY}}
+        # None is left out: the same outputs are compared for all items.
+        apart = {name: _FRONT_ENDS_APART * (each if each.max() > _HARDLY else 0 * each) for name, each in noise.items()}
+        return {**outputs, **apart}
 
     return with_noise

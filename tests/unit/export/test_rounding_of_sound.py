@@ -15,6 +15,7 @@ from avizor_export.graph.wrapped_autoencoder import WrappedAutoencoder
 from avizor_export.parity.compare import compare_runs, torch_run
 from avizor_export.parity.rounding import with_rounding_of_sound
 from avizor_export.parity.soundness import Run
+from avizor_export.parity.tolerances import NOISE
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ParityError
 from avizor_inference.items.input_spec import AudioInput, LogMelFrontEnd, TensorInput
@@ -92,6 +93,15 @@ def test_what_is_wrong_beyond_it_is_seen(name: str) -> None:
     reference = with_rounding_of_sound(torch_run(model), model, INPUT)
     with pytest.raises(ParityError, match=rf"{name} by up to .* for its own rounding\)"):
         compare_runs(reference, elsewhere(model, wrong=name), INPUT, voices(), "torch")
+
+
+def test_silence_rounds_nothing_and_has_the_same_outputs() -> None:
+    model = wrapped()
+    reference = with_rounding_of_sound(torch_run(model), model, INPUT)
+    silent, loud = reference(np.zeros_like(voices())), reference(voices())
+    assert silent.keys() == loud.keys()
+    assert not any(silent[name].any() for name in silent if name.startswith(NOISE))
+    assert loud[f"{NOISE}error_map"].any()
 
 
 def test_what_is_no_sound_is_left_as_it_is() -> None:
