@@ -23,6 +23,7 @@ from avizor_service.drawing.messages import ERROR, HEAD, SIZE
 # Seconds between two looks at whether a picture is still wanted.
 _LOOK_S = 0.05
 _AT_ONCE = 1 << 16  # bytes
+_ENDED = "the process that draws has ended"
 
 
 def require_matplotlib() -> None:
@@ -79,17 +80,15 @@ class Drawer:
                 self._process = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
                 )
+            assert self._process.stdin is not None, "it is a pipe"
+            os.set_blocking(self._process.stdin.fileno(), False)
         return self._process
 
     def _asked(self, process: subprocess.Popen[bytes], request: bytes, is_left: Callable[[], bool]) -> tuple[bytes, bytes]:
         assert process.stdin is not None, "it is a pipe"
         assert process.stdout is not None, "it is a pipe"
         end = time.monotonic() + self._timeout_s
-        try:
-            process.stdin.write(SIZE.pack(len(request)) + request)
-            process.stdin.flush()
-        except OSError as error:
-            raise _not_drawn("the process that draws has ended") from error
+        _write(process.stdin.fileno(), SIZE.pack(len(request)) + request, end, is_left)
         kind, size = HEAD.unpack(_read(process.stdout.fileno(), HEAD.size, end, is_left))
         return kind, _read(process.stdout.fileno(), size, end, is_left)
 
@@ -114,19 +113,41 @@ def open_drawer(memory_mib: int, timeout_s: float) -> Iterator[Drawer]:
         drawer.close()
 
 
+def _write(pipe: int, request: bytes, end: float, is_left: Callable[[], bool]) -> None:
+    """Send a request through a pipe that does not block. end: time.monotonic() by which it has to be taken."""
+    rest = memoryview(request)
+    while rest:
+        _wait(pipe, select.POLLOUT, end, is_left)
+        try:
+            rest = rest[os.write(pipe, rest) :]
+        except BlockingIOError:  # there was no room after all
+            continue
+        except OSError as error:
+            raise _not_drawn(_ENDED) from error
+
+
 def _read(pipe: int, size: int, end: float, is_left: Callable[[], bool]) -> bytes:
     """Return so many bytes of an answer. end: time.monotonic() by which they have to be there."""
     parts = bytearray()
     while len(parts) < size:
+        _wait(pipe, select.POLLIN, end, is_left)
+        part = os.read(pipe, min(_AT_ONCE, size - len(parts)))
+        if not part:
+            raise _not_drawn(_ENDED)
+        parts += part
+    return bytes(parts)
+
+
+def _wait(pipe: int, event: int, end: float, is_left: Callable[[], bool]) -> None:
+    """Wait until a pipe is ready. Raises InvalidInput when it is too late, and CancelledError of concurrent.futures."""
+    look = select.poll()  # select.select knows only the first 1024 files that are open
+    look.register(pipe, event)
+    while True:
         _check_left(is_left)
         if time.monotonic() > end:
             raise _not_drawn("it takes too long")
-        if select.select([pipe], [], [], _LOOK_S)[0]:
-            part = os.read(pipe, min(_AT_ONCE, size - len(parts)))
-            if not part:
-                raise _not_drawn("the process that draws has ended")
-            parts += part
-    return bytes(parts)
+        if look.poll(_LOOK_S * 1000):
+            return
 
 
 def _check_left(is_left: Callable[[], bool]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import gc
 import io
 import os
 import pickle
+import resource
 import signal
 from collections.abc import Iterator
 
@@ -78,6 +80,30 @@ def test_a_picture_that_takes_too_long_or_too_much_memory_is_refused(drawer: Dra
     assert draw(drawer).format == "PNG"
     with open_drawer(memory_mib=256, timeout_s=0.01) as hasty, pytest.raises(InvalidInput, match="it takes too long"):
         draw(hasty, 256)
+
+
+def test_a_process_that_does_not_take_a_request_is_replaced_in_time(drawer: Drawer) -> None:
+    """The request is more than a pipe holds."""
+    draw(drawer)
+    pid = pid_of(drawer)
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawer, "_timeout_s", 0.3)
+        with pytest.raises(InvalidInput, match="not drawn: it takes too long"):
+            draw(drawer, 256)
+    assert not psutil.pid_exists(pid)
+    assert draw(drawer).format == "PNG"
+
+
+def test_pictures_are_drawn_for_a_gateway_with_more_than_a_thousand_connections() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1100):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        with open_drawer(memory_mib=256, timeout_s=60) as drawer:
+            assert draw(drawer).format == "PNG"
 
 
 def test_nothing_is_left_of_a_picture_until_the_next_one() -> None:
