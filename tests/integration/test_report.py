@@ -20,8 +20,10 @@ from support.warm_starts import warm_run
 from avizor_pipeline.cli.batch import batch
 from avizor_review.media.media import Media
 from avizor_review.report.cli import report
-from avizor_review.report.figures import figures_of
-from avizor_review.report.unusual import unusual_items
+from avizor_review.report.figures import ModelFigures, SourceFigures, figures_of
+from avizor_review.report.page import Report, render
+from avizor_review.report.steps import Steps
+from avizor_review.report.unusual import ShownItems, unusual_items
 from avizor_review.results import Results
 
 HOSTILE = "<img src=x onerror=document.title='owned'>.wav"
@@ -93,6 +95,23 @@ def test_alpha_is_moved_and_the_counts_follow(job: Path, page: Path) -> None:
         assert driver.title != "owned"
         assert not [line for line in driver.get_log("browser") if line["level"] == "SEVERE"]
         assert len(driver.find_elements(By.CSS_SELECTOR, ".chart svg")) == len(driver.find_elements(By.CSS_SELECTOR, ".chart"))
+
+
+@pytest.mark.parametrize(
+    ("weaker", "said"),
+    [
+        ("", "fans: 1 of 2 items flagged (50.0 %), at most 5.00 % of normal items promised"),
+        ("is cross-fitted", "fans: 1 of 2 items flagged (50.0 %), at alpha 5.00 %: the promise is weaker, as said above"),
+    ],
+)
+def test_alpha_is_not_promised_by_a_calibration_that_promises_less(tmp_path: Path, weaker: str, said: str) -> None:
+    source = SourceFigures("fan-1", 2, 2, 0, 20, Steps([0.01], [1]))
+    figures = ModelFigures("fans", 1, True, "", "0a1b", 20, 2, weaker, [source])
+    page = Report("t", [], [], 0.05, 0.05, False, True, [figures], [], [ShownItems("fans", True)], [], [], 0, {}, {})
+    path = tmp_path / "report.html"
+    path.write_bytes(render(page))
+    with browser() as opened:
+        assert drawn(opened, path).find_element(By.ID, "total").text == said
 
 
 @pytest.mark.parametrize(("width", "dark"), [(400, True), (1280, False)])

@@ -116,6 +116,7 @@ def _data(report: Report) -> Markup:
     models = [
         {
             "shown": shown(model.name, 60),
+            "isWeaker": bool(model.weaker),
             "sources": [
                 {
                     "name": None if source.name is None else shown(source.name, 40),

@@ -85,7 +85,9 @@
     total.textContent = data.models.filter((model) => model.sources.some((source) => source.judged)).map((model) => {
       const flagged = model.sources.reduce((sum, source) => sum + countAt(source, alpha), 0);
       const judged = model.sources.reduce((sum, source) => sum + source.judged, 0);
-      return `${model.shown}: ${grouped(flagged)} of ${grouped(judged)} items flagged (${percent(judged ? flagged / judged : 0)}), at most ${percent(alpha)} of normal items promised`;
+      // What a cross-fitted calibration promises instead is among the warnings.
+      const promised = model.isWeaker ? `at alpha ${percent(alpha)}: the promise is weaker, as said above` : `at most ${percent(alpha)} of normal items promised`;
+      return `${model.shown}: ${grouped(flagged)} of ${grouped(judged)} items flagged (${percent(judged ? flagged / judged : 0)}), ${promised}`;
     }).join(". ");
   };
 
