@@ -148,11 +148,11 @@ class InProcessEngine(Engine):
         return loaded
 
     def _load(self, model: str, version: int | None) -> Opened:
-        if self._closed:
-            raise EngineUnavailable("the embedded engine is closed")
+        self._require_open()
         if loaded := self._loaded.get((model, version)):
             return loaded
         with self._lock:
+            self._require_open()  # it may have been closed meanwhile: nobody would free what is loaded now
             wanted = self.repository.version(model, version) if version else self.repository.served(model)
             if (loaded := self._loaded.get((model, wanted.version))) is None:
                 wanted.verify()
@@ -160,6 +160,10 @@ class InProcessEngine(Engine):
             # Under both keys: "the newest" keeps its first meaning until the engine is closed.
             self._loaded[model, wanted.version] = self._loaded[model, version] = loaded
             return loaded
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise EngineUnavailable("the embedded engine is closed")
 
     def _run(self, loaded: Opened, request: InferRequest, started: float) -> dict[str, Array]:
         model, left = loaded.spec.name, seconds_left(request, started)
