@@ -85,6 +85,27 @@ def test_a_bad_row_says_why_and_the_rest_goes_on(tmp_path: Path) -> None:
     np.testing.assert_array_equal(unknown, np.array([4, 5, np.nan], np.float32))
 
 
+BAD_NAMES = [
+    (pa.array([b"ES", b"\xff", None, b"IT"]), [1], "holds bytes that are not UTF-8; write it as text"),
+    (pa.array([["ES"]] * 4), [0, 1, 2, 3], "is of type list<"),
+]
+
+
+@pytest.mark.parametrize(("names", "bad", "message"), BAD_NAMES)
+def test_a_name_that_is_no_text_costs_its_row_alone_and_a_calibration_says_which_column(
+    names: pa.Array, bad: list[int], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"amount": [1.0] * 4, "hour": [2.0] * 4, "country": names}), path)
+    found = [row for _, row in items(path)]
+    assert [place for place, row in enumerate(found) if isinstance(row, str)] == bad
+    assert all(row.startswith(f"column 'country' {message}") for row in found if isinstance(row, str))
+    with pytest.raises(DatasetError, match=rf"table.parquet: column 'country' {message}"):
+        read_table(path, TRANSFER).rows()
+    with pytest.raises(MediaError, match=rf"^column 'country' {message}"):
+        list(items(path, source="country"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -135,4 +135,8 @@ def _bytes_of(opened: Any, group: int, column: str) -> int:
 
 def _sources(opened: Any, group: int, column: str) -> Iterator[str]:
     for batch in opened.iter_batches(4096, row_groups=[group], columns=[column], use_threads=False):
-        yield from texts_of(batch.column(0))
+        try:
+            texts = texts_of(batch.column(0))
+        except ValueError as error:
+            raise MediaError(f"column {column!r} {error}") from error
+        yield from texts

@@ -60,16 +60,30 @@ class RowBatch:
         absent = np.ones(len(self.columns[spec.columns[0]]), dtype=bool)  # where every value is missing
         for column in spec.front_end.columns:
             if isinstance(column, CategoryColumn):
-                names = np.array(texts_of(self.columns[column.name], column.categories), dtype=str)
+                names, problems = _names(self.columns[column.name], column)
                 columns.append(encode_names(names, column))
                 absent &= names == ""
             else:
                 numbers, problems = _numbers(self.columns[column.name], column)
                 columns.append(numbers)
-                wrong = {place: (column.name, problem) for place, problem in problems.items()} | wrong
                 absent &= np.isnan(numbers)
+            wrong = {place: (column.name, problem) for place, problem in problems.items()} | wrong
         nothing = f"the row holds no value; give {', '.join(spec.columns)}"
         return _Encoded(np.stack(columns, axis=1), {int(place): ("", nothing) for place in np.flatnonzero(absent)} | wrong)
+
+
+def _names(values: Any, column: CategoryColumn) -> tuple[NDArray[np.str_], dict[int, str]]:
+    """Return str[rows], and what is wrong with the rows that hold no text: all at once unless there are such."""
+    try:
+        return np.array(texts_of(values, column.categories), dtype=str), {}
+    except ValueError:
+        names, wrong = [""] * len(values), {}
+        for place in range(len(values)):
+            try:
+                (names[place],) = texts_of(values.slice(place, 1), column.categories)
+            except ValueError as error:
+                wrong[place] = str(error)
+        return np.array(names, dtype=str), wrong
 
 
 def _numbers(values: Any, column: NumberColumn) -> tuple[NDArray[np.float32], dict[int, str]]:

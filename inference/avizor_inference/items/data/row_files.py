@@ -57,12 +57,18 @@ class RowsPack(PackOfItems):
         number = 0
         for batch in self._parquet_batches(entry) if is_parquet else self._csv_batches(entry):
             rows = len(next(iter(batch.columns.values())))
-            sources = texts_of(batch.columns[self.source_column]) if self.source_column else [""] * rows
+            sources = self._sources(batch) if self.source_column else [""] * rows
             for place, source in enumerate(sources):
                 yield entry.item(number, source), RowOfFile({}, batch, place)
                 number += 1
         if number < entry.items:
             raise MediaError(f"the file ends after {number} of {entry.items} rows")
+
+    def _sources(self, batch: RowBatch) -> Sequence[str]:
+        try:
+            return texts_of(batch.columns[self.source_column])
+        except ValueError as error:
+            raise MediaError(f"column {self.source_column!r} {error}") from error
 
     def _csv_parts(self, file: Entry) -> Iterator[Entry]:
         with open_listed(file) as opened:

@@ -66,11 +66,14 @@ class Table:
         """Return one column as text, such as the rows' sources or labels; empty where missing.
 
         known: names that do not mean a missing value, even if they look so: NA is also Namibia. Raises DatasetError if there
-        is no such column.
+        is no such column, or it holds no text.
         """
         if name not in self.data.column_names:
             raise DatasetError(f"{self.path} has {no_such_column([name], self.data.column_names)}")
-        return texts_of(self.data[name], known)
+        try:
+            return texts_of(self.data[name], known)
+        except ValueError as error:
+            raise DatasetError(f"{self.path}: column {name!r} {error}") from error
 
     def _places(self, column: CategoryColumn) -> NDArray[np.float32]:
         """Return the indices of a column's names among its categories."""
@@ -125,7 +128,15 @@ def _data_of(file: Path | BinaryIO, path: Path, texts: Sequence[str]) -> Any:
 
 
 def texts_of(column: Any, known: Sequence[str] = ()) -> list[str]:
-    """Return a column of pyarrow as text; empty where missing. known: see `Table.texts`."""
-    texts = column.cast(pa.string()).fill_null("")
+    """Return a column of pyarrow as text; empty where missing. known: see `Table.texts`.
+
+    Raises ValueError, with what is wrong in the words that follow the column's name.
+    """
+    try:
+        texts = column.cast(pa.string()).fill_null("")
+    except pa.ArrowInvalid as error:
+        raise ValueError("holds bytes that are not UTF-8; write it as text") from error
+    except pa.ArrowException as error:
+        raise ValueError(f"is of type {column.type}, not of text") from error
     missing = pa.array([word for word in MISSING if word not in known], pa.string())
     return pc.if_else(pc.is_in(texts, value_set=missing), "", texts).to_pylist()  # type: ignore[no-any-return]
