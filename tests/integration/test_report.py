@@ -97,21 +97,21 @@ def test_alpha_is_moved_and_the_counts_follow(job: Path, page: Path) -> None:
         assert len(driver.find_elements(By.CSS_SELECTOR, ".chart svg")) == len(driver.find_elements(By.CSS_SELECTOR, ".chart"))
 
 
-@pytest.mark.parametrize(
-    ("weaker", "said"),
-    [
-        ("", "fans: 1 of 2 items flagged (50.0 %), at most 5.00 % of normal items promised"),
-        ("is cross-fitted", "fans: 1 of 2 items flagged (50.0 %), at alpha 5.00 %: the promise is weaker, as said above"),
-    ],
-)
-def test_alpha_is_not_promised_by_a_calibration_that_promises_less(tmp_path: Path, weaker: str, said: str) -> None:
+PROMISED = ("at most 5.00 % of normal items promised", "alpha is promised on average.")
+LESS = ("at alpha 5.00 %: the promise is weaker, as said above", "The calibration promises less than alpha, as said above.")
+
+
+@pytest.mark.parametrize(("weaker", "said"), [("", PROMISED), ("is cross-fitted", LESS)])
+def test_alpha_is_not_promised_by_a_calibration_that_promises_less(tmp_path: Path, weaker: str, said: tuple[str, str]) -> None:
     source = SourceFigures("fan-1", 2, 2, 0, 20, Steps([0.01], [1]))
     figures = ModelFigures("fans", 1, True, "", "0a1b", 20, 2, weaker, [source])
     page = Report("t", [], [], 0.05, 0.05, False, True, [figures], [], [ShownItems("fans", True)], [], [], 0, {}, {})
     path = tmp_path / "report.html"
     path.write_bytes(render(page))
     with browser() as opened:
-        assert drawn(opened, path).find_element(By.ID, "total").text == said
+        shown = drawn(opened, path)
+        assert shown.find_element(By.ID, "total").text == f"fans: 1 of 2 items flagged (50.0 %), {said[0]}"
+        assert shown.find_element(By.TAG_NAME, "figcaption").text.endswith(said[1])
 
 
 @pytest.mark.parametrize(("width", "dark"), [(400, True), (1280, False)])

@@ -40,16 +40,14 @@ def sources_chart(model: ModelFigures) -> Spec:
         color=alt.Color(
             "verdict:N",
             title=None,
-            scale=alt.Scale(
-                domain=["as promised", "more than promised", "fewer than promised"], range=["@accent", "@bad", "@good"]
-            ),
+            scale=alt.Scale(domain=["about alpha", "more than alpha", "fewer than alpha"], range=["@accent", "@bad", "@good"]),
             legend=alt.Legend(orient="top", columns=1),
         ),
         shape=alt.Shape(
             "verdict:N",
             title=None,
             scale=alt.Scale(
-                domain=["as promised", "more than promised", "fewer than promised"],
+                domain=["about alpha", "more than alpha", "fewer than alpha"],
                 range=["circle", "triangle-up", "triangle-down"],
             ),
         ),

@@ -149,9 +149,8 @@ def _warnings(results: Results, models: Sequence[ModelFigures]) -> list[str]:
     found += [f"{model.name}: {model.weaker}." for model in models if model.weaker]
     for model in models:
         if not_judged := sum(source.not_judged for source in model.sources):
-            found.append(
-                f"{not_judged:,} items were not judged by {model.name}: its calibration has too few items of their kind."
-            )
+            items = "1 item was" if not_judged == 1 else f"{not_judged:,} items were"
+            found.append(f"{items} not judged by {model.name}: its calibration has too few items of that kind.")
         for source in model.sources:
             if source.calibrated == 0 and source.judged:
                 found.append(

@@ -4,7 +4,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
   const views = new Map();
-  const verdicts = { more: "more than promised", fewer: "fewer than promised", as: "as promised" };
+  const verdicts = { more: "more than alpha", fewer: "fewer than alpha", as: "about alpha" };
   let alpha = data.alpha;
 
   // The count of the last step that is not above alpha.
