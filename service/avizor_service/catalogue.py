@@ -18,6 +18,8 @@ from avizor_inference.errors import (
     DeadlineExceeded,
     EngineBusy,
     EngineUnavailable,
+    ModelNotFound,
+    RepositoryError,
     VersionRefused,
 )
 from avizor_inference.repository.calibration import Calibration
@@ -116,12 +118,27 @@ class Catalogue:
         return found
 
     def names(self) -> list[str]:
-        """Return the names of the repository's models, sorted."""
-        return self._repository.names()
+        """Return the names of the repository's models, sorted: if it cannot be read, of those that answer all the same."""
+        try:
+            return self._repository.names()
+        except RepositoryError:
+            if open_models := {name for name, _ in self._open.copy()}:
+                return sorted(open_models)
+            raise
 
     def versions(self, name: str) -> list[int]:
-        """Return the numbers of a model's versions, ascending. Raises ModelNotFound."""
-        return self._repository.versions(name)
+        """Return the numbers of a model's versions, ascending; if the repository cannot be read, of those that are open.
+
+        Raises ModelNotFound, RepositoryError.
+        """
+        try:
+            return self._repository.versions(name)
+        except ModelNotFound:
+            raise
+        except RepositoryError:
+            if open_versions := [number for model, number in self._open.copy() if model == name]:
+                return sorted(open_versions)
+            raise
 
     def states(self) -> list[VersionState]:
         """Return the versions that answer, and whatever on disk does not, as of the last look, by name and version.

@@ -19,6 +19,7 @@ from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import ModelNotFound, RepositoryError, VersionRefused
 from avizor_inference.repository.models import ModelRepository
 from avizor_service.catalogue import Catalogue
+from avizor_service.rpcs.get_model import model_message
 
 
 class Loaded(BatchingEngine):
@@ -176,12 +177,17 @@ def test_a_version_that_is_removed_gives_way_to_the_one_before_and_a_model_that_
 
 def test_a_repository_that_cannot_be_read_changes_nothing(tmp_path: Path, catalogue: Catalogue) -> None:
     catalogue.refresh()
+    described = model_message(catalogue, "v")
     tmp_path.rename(tmp_path.with_name("away"))
     try:
         with pytest.raises(RepositoryError, match="is gone; put it back"):
             catalogue.refresh()
         assert states(catalogue) == {("v", 1): ("READY", "")}
         assert catalogue.find("v").version == 1
+        assert catalogue.names() == ["v"]
+        assert model_message(catalogue, "v") == described
+        with pytest.raises(RepositoryError, match="is gone; put it back"):
+            catalogue.versions("other")
     finally:
         tmp_path.with_name("away").rename(tmp_path)
 
