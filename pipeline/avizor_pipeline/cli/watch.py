@@ -24,6 +24,7 @@ from avizor_pipeline.cli.worker_options import engine_wait_option, file_timeout_
 from avizor_pipeline.derived.wanted import WantedFiles
 from avizor_pipeline.live.open_writers import ignore_lease_signals
 from avizor_pipeline.live.pcm_input import STANDARD_INPUT_NUMBER
+from avizor_pipeline.live.source_watch import MOST_SOURCES
 from avizor_pipeline.live.stop_request import stop_requests
 from avizor_pipeline.live.wav_head import PcmFormat
 from avizor_pipeline.reporting.metrics import BatchMetrics
@@ -160,7 +161,7 @@ def watch(
     streams = STANDARD_INPUT in asked.datasets
     _check(asked, given, streams=streams)
     ignore_lease_signals()
-    metrics = BatchMetrics()
+    metrics = BatchMetrics(most_sources=MOST_SOURCES)
     live = WatchMetrics(metrics)
     with stop_requests() as stop, metrics.http_server(metrics_port):
         settings = asked.to_settings(begun := begun_settings(out))

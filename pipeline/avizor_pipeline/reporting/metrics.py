@@ -19,11 +19,15 @@ class BatchMetrics:
 
     started_at: when the job began, in seconds since 1970; None: now. running: what is known while it runs; it is served, and
     pushed again and again. ended: that, and how it ended. succeeded: what is kept of the last run that finished.
+    most_sources: sources of a model that have series, None for any number; beyond it the one that was counted longest ago has
+    none any more. Where each day is a folder, the sources of a live job never end.
     """
 
-    def __init__(self, started_at: float | None = None) -> None:
+    def __init__(self, started_at: float | None = None, most_sources: int | None = None) -> None:
         # It turns off a series beside each counter, which nothing reads. It holds for the whole process.
         disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._most_sources = most_sources
+        self._sources: dict[str, dict[str, None]] = {}  # by model, the one that was counted last is the last one
         self.running, self.ended, self.succeeded = CollectorRegistry(), CollectorRegistry(), CollectorRegistry()
         by_source = ("model", "source")
         self._runs = Gauge("avizor_batch_running", "1 while the job runs, 0 when it has ended.", registry=None)
@@ -84,6 +88,20 @@ class BatchMetrics:
                 self._judged.labels(model, source).inc(count.recordings - count.not_judged)
                 self._not_judged.labels(model, source).inc(count.not_judged)
                 self._flagged.labels(model, source).inc(count.anomalies)
+                self._note(model, source)
+
+    def _note(self, model: str, source: str) -> None:
+        """Take note of a source that was counted, and forget the one that was counted longest ago if there are too many."""
+        if self._most_sources is None:
+            return
+        sources = self._sources.setdefault(model, {})
+        sources.pop(source, None)
+        sources[source] = None
+        if len(sources) > self._most_sources:
+            forgotten = next(iter(sources))
+            del sources[forgotten]
+            for metric in (self._judged, self._not_judged, self._flagged):
+                metric.remove(model, forgotten)
 
     def finish(self, exit_code: int) -> None:
         """Set how the job ended, and that it ended now."""

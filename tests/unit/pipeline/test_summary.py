@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from prometheus_client import generate_latest
 
 from avizor_pipeline.job_outcome import Outcome
 from avizor_pipeline.models import JobModel, open_models
@@ -158,6 +159,20 @@ def test_verdicts_are_metrics_of_models_with_a_calibration_alone_and_while_the_j
     assert value("avizor_batch_recordings", {"model": "normal", "source": "a"}) == 3
     assert value("avizor_batch_anomalies", {"model": "normal", "source": "c"}) == 1
     assert value("avizor_batch_recordings", {"model": "kinds", "source": "a"}) is None
+
+
+def test_of_too_many_sources_the_one_that_was_counted_longest_ago_has_no_series() -> None:
+    metrics = BatchMetrics(most_sources=2)
+    for source in ("monday", "tuesday", "monday", "wednesday"):
+        sources = {"normal": {source: SourceCount(recordings=2, anomalies=1)}}
+        metrics.count(next(commits()).model_copy(update={"sources": sources}), ["normal"])
+    lines = generate_latest(metrics.running).decode().splitlines()
+    series = {line for line in lines if "source=" in line}
+    assert series == {
+        f'avizor_batch_{name}{{model="normal",source="{source}"}} {number}'
+        for source, judged in (("monday", 4.0), ("wednesday", 2.0))
+        for name, number in (("recordings", judged), ("recordings_not_judged", 0.0), ("anomalies", judged / 2))
+    }
 
 
 def test_a_summary_of_many_sources_shows_the_most_flagged_and_names_the_file_with_all(opened: Sequence[JobModel]) -> None:
