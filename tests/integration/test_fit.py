@@ -210,7 +210,7 @@ def test_a_dry_run_needs_no_name(folder: Path, tmp_path: Path) -> None:
 def test_the_price_of_cross_fitting_is_told_before_a_training(folder: Path) -> None:
     lines = tried(folder / "images", "--dry-run")
     (at,) = (place for place, line in enumerate(lines) if line.startswith("time: at most about "))
-    assert re.search(r"as busy as it is now \(5 trainings of 600 steps, \S+ s each\)$", lines[at])
+    assert re.search(r"as busy as it is now \(5 trainings of 600 steps, \S+ s each, and \S+ s to publish\)$", lines[at])
     assert re.search(r"^  alpha 0.05 flags at most 16.7% .*; with --folds 0, .*, alpha 0.1 is the smallest", lines[at + 1])
     assert tried(folder / "images", "--dry-run", "--folds", 0)[-1].startswith("time: at most about ")
 

@@ -31,6 +31,7 @@ REASONS = {
     "export/avizor_export/front_ends/spectrogram.py": "a kind's own front end",
     "export/avizor_export/front_ends/waveform.py": "a kind's own front end",
     "export/avizor_export/front_ends/table_scaling.py": "a kind's own front end",
+    "export/avizor_export/parity/rounding.py": "what the front end of sound rounds of quiet bands",
     "review/avizor_review/media/draw.py": "each kind is drawn in its own way",
     "review/avizor_review/media/media.py": "a sound is heard as it was recorded, too",
     "review/avizor_review/media/plain_spec.py": "what can be shown without a model is sound and pictures",

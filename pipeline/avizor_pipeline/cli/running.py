@@ -52,6 +52,7 @@ def run_to_end(
     started = time.monotonic()
     outcome = Outcome(plan.left_out, plan.changes, plan.noun, work=plan.work)
     with ExitStack() as stack:
+        stack.enter_context(kept.with_job_file(out, settings))
         show = stack.enter_context(show_progress(plan.files))
 
         def on_section(section: SectionRecord) -> None:
@@ -66,7 +67,7 @@ def run_to_end(
             metrics.count(commit, calibrated)
             if outcome.files_of_this_run:
                 limit.check(outcome, commit, is_last=outcome.files == plan.files)
-    kept.check(out, settings)
+    kept.check(out)
     seconds = time.monotonic() - started
     options.wanted.write(out, models)
     summary = summarise(outcome, models, settings, out, seconds)

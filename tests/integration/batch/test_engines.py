@@ -56,20 +56,6 @@ def test_a_classifier_that_is_not_computed_as_at_export_is_refused_before_the_jo
     assert not (tmp_path / "out" / "windows").exists()
 
 
-def test_a_job_that_goes_on_is_refused_too_where_its_classifier_is_not_computed_as_at_export(
-    data: Path, models: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(models, tmp_path / "models")
-    out = tmp_path / "out"
-    assert batch(data, tmp_path / "models", out).returncode == 0
-    rows = query(f"select * from '{out}/windows/*.parquet' order by all")
-    expect_other_answers(tmp_path / "models", "kinds")
-    result = batch(data, tmp_path / "models", out)
-    assert result.returncode != 0
-    assert "'kinds' version 1 is not computed as at export: output " in result.stderr
-    assert query(f"select * from '{out}/windows/*.parquet' order by all") == rows
-
-
 def test_a_job_keeps_tritons_batches_full(
     many_recordings: Path,
     models: Path,
