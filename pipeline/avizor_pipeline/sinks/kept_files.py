@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 from avizor_inference.errors import AvizorError, JobError
 from avizor_inference.job_results import COMMITS, JOB_FILE
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.sinks.output_files import OutputPath, files_of, write_whole
+from avizor_pipeline.sinks.output_files import OutputPath, files_of
+from avizor_pipeline.sinks.output_folder import write_job_file
 from avizor_pipeline.sinks.part_files import TABLES, Commit
 from avizor_pipeline.sinks.write_errors import reading, writing
 
@@ -62,7 +63,7 @@ class KeptFiles:
                 return
         _log.warning("%s was removed while the job ran, and is written again", out / JOB_FILE)
         with writing(out / JOB_FILE):
-            write_whole(out / JOB_FILE, settings.model_dump_json(indent=2) + "\n")
+            write_job_file(out, settings)
 
     def _missing(self, out: OutputPath, folder: str) -> list[str]:
         """Return the names below `out` of files that are not in a folder."""

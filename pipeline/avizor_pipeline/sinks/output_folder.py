@@ -173,12 +173,17 @@ def claimed(out: OutputPath, settings: JobSettings, planned: Planned, *, workers
                     _clear(out)
 
 
+def write_job_file(out: OutputPath, settings: JobSettings) -> None:
+    """Write job.json, without which nobody can go on with the job. Raises OSError."""
+    write_whole(out / JOB_FILE, settings.model_dump_json(indent=2) + "\n")
+
+
 def _begin(out: OutputPath, settings: JobSettings, planned: Planned, finished: Finished) -> None:
     path = out / JOB_FILE
     if _settings_of(out) is None:
         if path.exists():
             _log.warning("%s was damaged, and is written again; the finished shards are of this job", path)
-        write_whole(path, settings.model_dump_json(indent=2) + "\n")
+        write_job_file(out, settings)
     for table in TABLES:
         make_folder(out / table)  # readers find every folder, empty if there are no rows
     for name in DERIVED_FILES:

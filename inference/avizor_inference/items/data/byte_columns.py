@@ -13,7 +13,7 @@ from avizor_inference.errors import ColumnMissing, MediaError
 from avizor_inference.items.column_names import no_such_column
 from avizor_inference.items.data.packs import PackOfItems
 from avizor_inference.items.data.row_files import parquet_file
-from avizor_inference.items.data.table_data import texts_of
+from avizor_inference.items.data.table_data import sources_of
 from avizor_inference.items.dataset import Entry, Part
 from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.kinds.base import Content, FileContent
@@ -135,8 +135,4 @@ def _bytes_of(opened: Any, group: int, column: str) -> int:
 
 def _sources(opened: Any, group: int, column: str) -> Iterator[str]:
     for batch in opened.iter_batches(4096, row_groups=[group], columns=[column], use_threads=False):
-        try:
-            texts = texts_of(batch.column(0))
-        except ValueError as error:
-            raise MediaError(f"column {column!r} {error}") from error
-        yield from texts
+        yield from sources_of(batch.column(0), column)

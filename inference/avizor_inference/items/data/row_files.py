@@ -18,7 +18,7 @@ from avizor_inference.items.column_names import no_columns, no_such_column
 from avizor_inference.items.data.csv_records import header_of, records, values_of
 from avizor_inference.items.data.packs import PackOfItems, open_listed
 from avizor_inference.items.data.row_batches import RowBatch, RowOfFile
-from avizor_inference.items.data.table_data import texts_of
+from avizor_inference.items.data.table_data import sources_of
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.kinds.base import Content
@@ -57,18 +57,12 @@ class RowsPack(PackOfItems):
         number = 0
         for batch in self._parquet_batches(entry) if is_parquet else self._csv_batches(entry):
             rows = len(next(iter(batch.columns.values())))
-            sources = self._sources(batch) if self.source_column else [""] * rows
+            sources = sources_of(batch.columns[self.source_column], self.source_column) if self.source_column else [""] * rows
             for place, source in enumerate(sources):
                 yield entry.item(number, source), RowOfFile({}, batch, place)
                 number += 1
         if number < entry.items:
             raise MediaError(f"the file ends after {number} of {entry.items} rows")
-
-    def _sources(self, batch: RowBatch) -> Sequence[str]:
-        try:
-            return texts_of(batch.columns[self.source_column])
-        except ValueError as error:
-            raise MediaError(f"column {self.source_column!r} {error}") from error
 
     def _csv_parts(self, file: Entry) -> Iterator[Entry]:
         with open_listed(file) as opened:

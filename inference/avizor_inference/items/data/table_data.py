@@ -140,3 +140,11 @@ def texts_of(column: Any, known: Sequence[str] = ()) -> list[str]:
         raise ValueError(f"is of type {column.type}, not of text") from error
     missing = pa.array([word for word in MISSING if word not in known], pa.string())
     return pc.if_else(pc.is_in(texts, value_set=missing), "", texts).to_pylist()  # type: ignore[no-any-return]
+
+
+def sources_of(column: Any, name: str) -> list[str]:
+    """Return the column of pyarrow that names the sources of rows as text. Raises MediaError, with the column's name."""
+    try:
+        return texts_of(column)
+    except ValueError as error:
+        raise MediaError(f"column {name!r} {error}") from error
