@@ -121,9 +121,11 @@ class StreamJob:
                 recording.run(sound)
             except (MediaError, OSError) as error:
                 yield from recording.close(join)
-                if sound.is_broken or sound.taken == before or isinstance(error, OSError):
+                if not sound.broken and (sound.taken == before or isinstance(error, OSError)):
                     raise
                 _log.warning("the end of the stream has no window: %s", error)
             else:
                 yield from recording.close(join)
+            if sound.broken:
+                raise sound.broken
             rounds += bool(recording.finished.done)

@@ -32,7 +32,7 @@ class StreamSound:
         self._frame_bytes = sample_bytes(format.format) * format.channels
         self._rest = b""  # of samples that belong to the next block
         self.taken = 0
-        self.is_broken = False
+        self.broken: MediaError | None = None
 
     @property
     def sample_rate(self) -> int:
@@ -70,7 +70,7 @@ class StreamSound:
     def blocks(self, first: int = 0) -> Iterator[Samples]:
         """Yield the samples of one recording, as they come: float32[frames, channels]. The first is there. first: is 0.
 
-        Raises MediaError for a sample that is not a finite number, OSError.
+        They end before a sample that is not a finite number, and `broken` then says so. Raises OSError.
         """
         frames, most = 0, frames_of_block(self.channels)
         while frames < self._most_frames and not self.ended:
@@ -81,10 +81,20 @@ class StreamSound:
             count = min(len(self._rest) // self._frame_bytes, most, self._most_frames - frames)
             data, self._rest = self._rest[: count * self._frame_bytes], self._rest[count * self._frame_bytes :]
             block = read_pcm(data, self._format.format, self.channels)
-            if not np.isfinite(block).all():
-                self.is_broken = True
-                raise MediaError(f"a sample after {frames} of the stream is not a finite number", offset=frames)
-            frames, self.taken = frames + count, self.taken + count
-            yield block
-            if not self._pulse():
+            if len(good := _finite_part(block)) < count:
+                self.broken = self._not_finite(frames + len(good))
+            frames, self.taken = frames + len(good), self.taken + len(good)
+            if len(good):
+                yield good
+            if self.broken or not self._pulse():
                 return
+
+    def _not_finite(self, frame: int) -> MediaError:
+        place = f"sample {frame} of the recording ({frame / self.sample_rate:.3f} s after it began)"
+        return MediaError(f"{place} is not a finite number; check --format, and what sends the samples", offset=frame)
+
+
+def _finite_part(block: Samples) -> Samples:
+    """Return the samples before the first one that is not a finite number in all channels."""
+    finite = np.isfinite(block).all(axis=1)
+    return block if finite.all() else block[: int(finite.argmin())]

@@ -87,7 +87,7 @@ def test_a_wav_as_a_recorder_writes_it_tells_what_its_samples_are(models: Path, 
         (b"\0" * 4000, (*RAW, "--channels", "1"), "calibration"),
         (b"RIFF\0\0\0\0AVI LIST", (), "begins as a RIFF file, and is no WAV"),
         (b"", ("--rate", "16000", "--format", "f32le"), "standard input ended before any sound came"),
-        (np.array([0.1, np.nan] * 9000, "<f4").tobytes(), (*RAW, "--format", "f32le"), "is not a finite number"),
+        (np.array([np.nan, 0.1] * 9000, "<f4").tobytes(), (*RAW, "--format", "f32le"), "is not a finite number"),
     ],
 )
 def test_what_is_no_sound_ends_the_job_with_a_sentence(
@@ -113,6 +113,17 @@ def test_an_end_within_a_sample_is_said_and_all_before_has_rows(models: Path, tm
     # The last window is moved back to end with the sound.
     ((end,),) = rows(tmp_path / "out", "windows", "max(end_sample)")
     assert end == round(1.1 * SAMPLE_RATE)
+
+
+def test_what_came_before_a_sample_that_is_no_number_has_rows(models: Path, tmp_path: Path) -> None:
+    good = tone(1.1).astype("<f4")
+    bad = np.array([np.inf, 0.1], "<f4")
+    done = listened(models, tmp_path / "out", np.concatenate([good, bad]).tobytes(), *RAW, "--format", "f32le")
+    assert done.returncode == 1
+    assert f"sample {len(good)} of the recording (1.100 s after it began) is not a finite number; check --format" in done.stderr
+    ((end,),) = rows(tmp_path / "out", "windows", "max(end_sample)")
+    assert end == len(good)
+    assert rows(tmp_path / "out", "recordings", "windows") == [(3,)]
 
 
 def test_a_new_recording_begins_after_recording_s_and_with_each_run(models: Path, tmp_path: Path) -> None:
