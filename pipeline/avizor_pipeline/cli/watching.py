@@ -172,8 +172,10 @@ class Watching:
         if now - self._line_at < _LINE_EVERY_S or outcome.files_of_this_run <= 0:  # earlier ones come first
             return
         self._line_at = now
+        new = outcome.files_of_this_run
+        items = counted(new, "item") if new == outcome.files else f"{counted(outcome.files, 'item')}, {new}"
         click.echo(
-            f"avizor watch: {counted(outcome.files_of_this_run, 'item')} of this run, "
+            f"avizor watch: {items} of this run, "
             f"{counted(outcome.anomalies, 'anomaly', 'anomalies')}, {counted(outcome.dead_letters, 'dead letter')}",
             err=True,
         )

@@ -71,7 +71,9 @@ class CalibrationWatch:
                 self._refused[model.name] = str(error)
                 _log.warning("%s: what was activated is not used, and calibration %s goes on: %s", model.name, current, error)
             return
-        if found and found.calibration_id != current:
+        if not found and current:
+            _log.warning("%s: no calibration of its scores is active any more, and calibration %s goes on", model.name, current)
+        elif found and found.calibration_id != current:
             _log.warning("%s: calibration %s judges what comes from now on", model.name, found.calibration_id)
             if found.calibration_id == model.choice.calibration_id:
                 self._pins.pop(model.name, None)

@@ -169,6 +169,40 @@ def test_a_calibration_that_is_activated_judges_what_comes_from_then_on(models: 
     assert avizor("verify", out).returncode == 0
 
 
+def test_nothing_is_said_of_a_model_that_was_never_calibrated(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "normal", tmp_path / "models" / "normal")
+    shutil.rmtree(tmp_path / "models" / "normal" / "1" / "calibrations")
+    recording(tmp_path / "incoming" / "a" / "0.wav")
+    with Watch(tmp_path / "incoming", tmp_path / "models", tmp_path / "out") as watch:
+        watch.wait_for("0.wav")
+        assert watch.stop() == 0, watch.log
+        assert "is active any more" not in watch.log
+
+
+def test_a_calibration_that_is_taken_away_goes_on_and_that_is_said_once(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "normal", tmp_path / "models" / "normal")
+    incoming, active = tmp_path / "incoming", tmp_path / "models" / "normal" / "1" / "calibrations" / "active.json"
+    recording(incoming / "a" / "before.wav")
+    with Watch(incoming, tmp_path / "models", tmp_path / "out") as watch:
+        watch.wait_for("before.wav")
+        whole = active.read_bytes()
+        active.unlink()
+        watch.wait_for_log("normal: no calibration of its scores is active any more, and calibration")
+        recording(incoming / "a" / "beside.wav")
+        watch.wait_for("beside.wav")
+        active.write_bytes(whole)
+        recording(incoming / "a" / "after.wav")
+        watch.wait_for("after.wav")
+        assert watch.stop() == 0, watch.log
+        assert watch.log.count("is active any more") == 1
+    ids = {id for (id,) in rows(tmp_path / "out", "windows", "distinct calibration_id")}
+    assert len(ids) == 1
+    with Watch(incoming, tmp_path / "models", tmp_path / "out") as watch:
+        recording(incoming / "a" / "later.wav")
+        watch.wait_for_log("4 items, 1 of this run, ")
+        assert watch.stop() == 0, watch.log
+
+
 def test_a_source_that_falls_silent_is_seen_and_so_is_that_it_is_back(models: Path, tmp_path: Path) -> None:
     incoming, port = tmp_path / "incoming", free_port()
     recording(incoming / "pump" / "0.wav")
