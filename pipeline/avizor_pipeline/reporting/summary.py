@@ -140,13 +140,13 @@ def source_notes(pooled: Mapping[str, int], model: JobModel, alpha: float, confi
     if few := [f"{printable(source)} ({count})" for source, count in sorted(pooled.items()) if count]:
         kept = "" if confidence is None else ", without the confidence"
         yield (
-            f"  Note: {', '.join(few)}: too few calibration {model.items} for {level(alpha, confidence)}, which needs "
+            f"  Note: {_first(few, ROWS_SHOWN)}: too few calibration {model.items} for {level(alpha, confidence)}, which needs "
             f"{recordings_needed(alpha, confidence)}: up to 1 in n + 1 normal ones may be flagged (n in brackets){kept}"
             f"{for_each_source(model.calibration, confidence) if model.calibration else ''}"
         )
     if never := [printable(source) for source, count in sorted(pooled.items()) if not count]:
         what = "judged by all other sources together, without the promise"
-        yield f"  Note: {', '.join(never)} never calibrated: {what}{_known(model)}"
+        yield f"  Note: {_first(never, ROWS_SHOWN)} never calibrated: {what}{_known(model)}"
         if DEFAULT_SOURCE in never:
             yield _FLAT
 
@@ -154,5 +154,9 @@ def source_notes(pooled: Mapping[str, int], model: JobModel, alpha: float, confi
 def _known(model: JobModel) -> str:
     """Return which sources the calibration of a model has, to follow a message: one that it lacks may be mistyped."""
     names = model.calibration.source_names if model.calibration else []
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"; the calibration has {', '.join(map(printable, names[:_NAMED]))}{more}" if names else ""
+    return f"; the calibration has {_first([printable(name) for name in names], _NAMED)}" if names else ""
+
+
+def _first(names: Sequence[str], most: int) -> str:
+    """Return the first names, and how many more there are: a dataset may have thousands of sources."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

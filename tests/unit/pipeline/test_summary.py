@@ -16,7 +16,7 @@ from avizor_pipeline.job_outcome import Outcome
 from avizor_pipeline.models import JobModel, open_models
 from avizor_pipeline.reporting.job_summary import summarise
 from avizor_pipeline.reporting.metrics import BatchMetrics
-from avizor_pipeline.reporting.summary import summary_lines
+from avizor_pipeline.reporting.summary import source_notes, summary_lines
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.sinks.part_files import Commit, SourceCount
 
@@ -62,6 +62,15 @@ def test_the_summary_says_what_was_found_by_model_and_source(opened: Sequence[Jo
         "  Note: c never calibrated: judged by all other sources together, without the promise; the calibration has a, b",
         "results in results: windows/, recordings/, summary.json",
     ]
+
+
+def test_of_thousands_of_sources_the_first_are_named(opened: Sequence[JobModel]) -> None:
+    (model,) = (each for each in opened if each.calibration)
+    never, few = {f"n{number:04}": 0 for number in range(3000)}, {f"f{number:04}": 7 for number in range(3000)}
+    notes = list(source_notes({**never, **few}, model, 0.05))
+    assert "f0019 (7) and 2980 more: too few" in notes[0]
+    assert "n0019 and 2980 more never calibrated" in notes[1]
+    assert all(len(note) < 700 for note in notes)
 
 
 def test_classes_that_are_equally_frequent_come_by_their_names(opened: Sequence[JobModel], outcome: Outcome) -> None:
