@@ -105,8 +105,8 @@ def _end(file: int, wanted: set[tuple[str, int]]) -> None:
         raise
     with connection:
         if connection.family in (socket.AF_INET, socket.AF_INET6):
-            host, port = connection.getpeername()[:2]
-            if (_plain(host), port) in wanted:
+            host, port, *flow_and_scope = connection.getpeername()
+            if (_scoped(host, *flow_and_scope[1:]), port) in wanted:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
@@ -117,6 +117,12 @@ def _address(peer: str) -> tuple[str, int] | None:
         return None
     host, _, port = address.rpartition(":")
     return _plain(host.strip("[]")), int(port)
+
+
+def _scoped(host: str, scope: int = 0) -> str:
+    """Return a socket's address with the number of its interface, as gRPC writes one of a link; the system gives its name."""
+    bare = host.partition("%")[0]
+    return _plain(f"{bare}%{scope}" if scope else bare)
 
 
 def _plain(host: str) -> str:

@@ -53,8 +53,7 @@ _ORDER_SQL: dict[Order, str] = {
 # Which model is listed, in an address in which `model` is that of one item.
 _FILTER = "model_filter"
 
-# Samples that are kept, and the lock for making one.
-_MOST_SAMPLES = 4
+# Is held while the table of samples is made.
 _SAMPLING = threading.Lock()
 
 _COLUMNS = ("uri", "source", "model", "windows", "score", "p_value", "is_anomaly", "judged_by", "verdict")
@@ -187,12 +186,20 @@ class Nearest(NamedTuple):
     by_embedding: bool
 
 
+@dataclass
+class _Drawn:
+    """Says what the table of samples holds. size: of the largest one. is_current: whether no items have come since."""
+
+    size: int = 0
+    is_current: bool = False
+
+
 @dataclass(frozen=True)
 class Listing:
     """Lists the items of one job."""
 
     results: Results
-    _samples: list[int] = field(default_factory=list, repr=False)
+    _drawn: _Drawn = field(default_factory=_Drawn, repr=False)
     _seen: list[int] = field(default_factory=list, repr=False)
 
     def refresh(self) -> None:
@@ -202,7 +209,7 @@ class Listing:
         if self._seen and stamps != self._seen:
             self.results.reload()
             with _SAMPLING:
-                self._samples.clear()
+                self._drawn.is_current = False
         self._seen[:] = stamps
 
     @property
@@ -315,7 +322,9 @@ class Listing:
             conditions.append("verdict = $answered")
             values["answered"] = wanted.answered
         if wanted.sample is not None:
-            conditions.append(f"(model, uri) in (from {self._sample(wanted.sample)})")
+            self._draw(wanted.sample)
+            conditions.append("(model, uri) in (select (model, uri) from drawn where number <= $sample)")
+            values["sample"] = wanted.sample
         return (
             "with answered as (select unnest($uris::varchar[]) uri, unnest($models::varchar[]) model, "
             "unnest($verdicts::varchar[]) verdict), "
@@ -328,20 +337,19 @@ class Listing:
         times = self.results.times([row[0] for row in rows])
         return [ItemRow(*(*row, times.get(row[0]))) for row in rows]
 
-    def _sample(self, size: int) -> str:
-        """Return the name of a table of the items of each model with the smallest digests: those that `review_sample` draws.
+    def _draw(self, size: int) -> None:
+        """Make a table of the items of each model with the smallest digests: those that `review_sample` draws.
 
-        It is made once for each size, of which a few are kept.
+        A smaller sample is a part of a larger one. So there is one table, and a thread that reads it finds what it needs when
+        another one replaces it.
         """
         with _SAMPLING:
-            if size not in self._samples:
-                while len(self._samples) >= _MOST_SAMPLES:
-                    self._all(f"drop table sample_{self._samples.pop(0)}")
-                drawn = "row_number() over (partition by model order by sha256($prefix || uri)) <= $size"
-                table = f"create or replace table sample_{size} as select model, uri from recordings qualify {drawn}"
-                self._all(table, {"prefix": PREFIX, "size": size})
-                self._samples.append(size)
-        return f"sample_{size}"
+            if size > self._drawn.size or not self._drawn.is_current:
+                size = max(size, self._drawn.size)
+                number = "row_number() over (partition by model order by sha256($prefix || uri))"
+                drawn = f"select model, uri, {number} number from recordings qualify number <= $size"
+                self._all(f"create or replace table drawn as {drawn}", {"prefix": PREFIX, "size": size})
+                self._drawn.size, self._drawn.is_current = size, True
 
     def _all(self, sql: str, values: Mapping[str, Any] | None = None) -> list[Row]:
         return self.results.tables.rows(sql, dict(values or {}))

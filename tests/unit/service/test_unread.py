@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -41,8 +42,24 @@ def test_the_connection_of_a_peer_is_ended_and_no_other(family: socket.AddressFa
         assert other.recv(1) == b"x"
 
 
-async def code_of_unread(address: str, meanwhile: Callable[[], Awaitable[None]] | None = None) -> grpc.StatusCode:
-    """Return how a call ends that counts as unread for 0.2 s. meanwhile: is awaited while it waits."""
+def of_this_link() -> str:
+    """Return an address of this machine on one of its links, with the link's name: fe80::1%eth0. Skips where there is none."""
+    listed = Path("/proc/net/if_inet6")
+    for line in listed.read_text().splitlines() if listed.exists() else ():
+        digits, _, _, scope, _, name = line.split()
+        if scope == "20":
+            return f"{ipaddress.IPv6Address(bytes.fromhex(digits))}%{name}"
+    pytest.skip("this machine has no address of a link")
+
+
+def test_the_connection_of_a_peer_on_the_same_link_is_ended() -> None:
+    assert asyncio.run(code_of_unread("[::]:0", to=of_this_link())) is grpc.StatusCode.UNAVAILABLE
+
+
+async def code_of_unread(
+    address: str, meanwhile: Callable[[], Awaitable[None]] | None = None, to: str = "127.0.0.1"
+) -> grpc.StatusCode:
+    """Return how a call ends that counts as unread for 0.2 s. meanwhile: is awaited while it waits. to: who listens at [::]."""
     unread = Unread(timeout_s=0.2)
 
     async def never_answer(_requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> bytes:
@@ -56,7 +73,8 @@ async def code_of_unread(address: str, meanwhile: Callable[[], Awaitable[None]] 
     port = server.add_insecure_port(address)
     await server.start()
     ending = asyncio.create_task(unread.end_late())
-    async with grpc.aio.insecure_channel(address.replace(":0", f":{port}").replace("[::]", "127.0.0.1")) as channel:
+    at = address.replace(":0", f":{port}").replace("[::]", f"[{to}]" if ":" in to else to)
+    async with grpc.aio.insecure_channel(at) as channel:
         call = channel.unary_unary("/test.Service/Ask")(b"", timeout=20)
         if meanwhile:
             await asyncio.wait_for(meanwhile(), 20)
