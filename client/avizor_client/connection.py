@@ -49,6 +49,8 @@ MAX_ANSWER_MIB = 256
 _MOST_MIB = 2047  # gRPC counts the bytes of a message in 32 bits
 
 _PORT = re.compile(r"^(?!unix:).*:([0-9]+)$")
+# A name alone, `HOST:`, `[::1]` and `::1`.
+_NO_PORT = re.compile(r"[^:]*|(?!unix:).*[:\]]|[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F.:]*")
 _URL = re.compile(r"https?://", re.IGNORECASE)
 
 
@@ -87,7 +89,7 @@ class Connection:
         """
         port = _PORT.search(self.target)
         # Without a port gRPC would take 443, and of a larger one the last 16 bits.
-        if ":" not in self.target or _URL.match(self.target) or (port and int(port[1]) > 65535):
+        if _NO_PORT.fullmatch(self.target) or _URL.match(self.target) or (port and int(port[1]) > 65535):
             raise InputError(f"{self.target!r} is no address; give HOST:PORT, with a port up to 65535, or unix:PATH")
         if not self.timeout_s > 0:
             raise InputError(f"timeout_s is {self.timeout_s}; give seconds above 0")

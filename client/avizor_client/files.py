@@ -17,8 +17,9 @@ def read_file(path: Path | str) -> bytes:
         with Path(path).open("rb") as file:
             is_small = os.fstat(file.fileno()).st_size <= MOST_BYTES  # a pipe has none
             data = file.read(MOST_BYTES + 1) if is_small else b""
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); name another file") from error
+    except (OSError, ValueError) as error:  # no path has a null character
+        why = getattr(error, "strerror", "") or error
+        raise InputError(f"{path}: cannot be read ({why}); name another file") from error
     if not is_small or len(data) > MOST_BYTES:
         raise InputError(f"{path}: has more than {MOST_BYTES >> 20} MiB; name a smaller file, or use a batch job")
     return data

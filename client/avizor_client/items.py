@@ -74,7 +74,7 @@ def messages(items: Iterable[Item | Content], kind: InputKind, source: str) -> I
 def pcm_message(pcm: Pcm) -> pb.Pcm:
     """Return samples as a message. Raises InputError for another type or shape."""
     if isinstance(pcm.samples, bytes):
-        return pb.Pcm(format=pb.PCM_FORMAT_S16LE, sample_rate=pcm.sample_rate, channels=pcm.channels, data=pcm.samples)
+        return _pcm_of(pb.PCM_FORMAT_S16LE, pcm.sample_rate, pcm.channels, pcm.samples)
     samples = np.asarray(pcm.samples)
     format = _PCM_FORMATS.get(samples.dtype.name)
     if format is None or samples.ndim not in (1, 2):
@@ -83,7 +83,14 @@ def pcm_message(pcm: Pcm) -> pb.Pcm:
             "[samples, channels]"
         )
     channels = samples.shape[1] if samples.ndim == 2 else 1
-    return pb.Pcm(format=format, sample_rate=pcm.sample_rate, channels=channels, data=_little(samples).tobytes())
+    return _pcm_of(format, pcm.sample_rate, channels, _little(samples).tobytes())
+
+
+def _pcm_of(format: pb.PcmFormat, sample_rate: int, channels: int, data: bytes) -> pb.Pcm:
+    try:
+        return pb.Pcm(format=format, sample_rate=sample_rate, channels=channels, data=data)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"sample_rate is {sample_rate!r}, and channels {channels!r}; give whole numbers above 0") from error
 
 
 def _fill(message: pb.Item, content: Content, kind: InputKind) -> None:
@@ -103,7 +110,14 @@ def _fill(message: pb.Item, content: Content, kind: InputKind) -> None:
         except (ParseError, TypeError, ValueError) as error:
             raise InputError(f"a row holds something else than numbers, texts and None: {error}") from error
     else:
-        message.tensor.CopyFrom(_tensor(np.asarray(content)))
+        message.tensor.CopyFrom(_tensor(_as_array(content)))
+
+
+def _as_array(content: Any) -> Array:
+    try:
+        return np.asarray(content)
+    except ValueError as error:  # of rows that differ in length
+        raise InputError(f"the item is no array ({error}); give numbers in the shape that the model takes") from error
 
 
 def _fill_file(message: pb.Item, data: bytes, kind: InputKind, name: str) -> None:

@@ -37,6 +37,7 @@ _FILE = click.Path(path_type=Path)
 _MOST_BYTES = 16 << 20
 
 _PORT = re.compile(r"^(?!unix:).*:([0-9]+)$")
+_NO_PORT = re.compile(r"[^:]*|(?!unix:).*[:\]]|[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F.:]*")  # also `HOST:`, `[::1]`, `::1`
 _URL = re.compile(r"https?://", re.IGNORECASE)
 
 
@@ -84,7 +85,7 @@ def health(
     metadata = (("authorization", f"Bearer {_token(token_file)}"),) if token_file else ()
     port = _PORT.search(target)
     # Without a port gRPC would take 443, and of a larger one the last 16 bits.
-    if ":" not in target or _URL.match(target) or (port and int(port[1]) > 65535):
+    if _NO_PORT.fullmatch(target) or _URL.match(target) or (port and int(port[1]) > 65535):
         raise click.BadParameter(f"{target!r} is no address; give HOST:PORT or unix:PATH", param_hint="--target")
     logging.getLogger("grpc").setLevel(logging.CRITICAL)  # it writes a traceback for an answer that is none
     with _channel(target, credentials, server_name) as channel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -237,6 +238,20 @@ def test_an_item_that_is_too_large_costs_the_others_nothing(folder: Path) -> Non
     assert answers["giant.wav"]["message"] == "it has more than 1024 MiB; use a batch job"
 
 
+def test_a_pipe_is_read_once_though_another_item_is_too_large(folder: Path) -> None:
+    with Path("large.wav").open("wb") as file:
+        file.truncate(70 << 20)
+    read, write = os.pipe()
+    os.write(write, normal())
+    os.close(write)
+    try:
+        result = run("classify", "kinds", f"/dev/fd/{read}", "large.wav", "--json")
+    finally:
+        os.close(read)
+    piped, large = lines(result)
+    assert ("error" in piped, large["error"]["code"]) == (False, "RESOURCE_EXHAUSTED")
+
+
 def test_what_a_terminal_would_obey_is_not_printed(folder: Path) -> None:
     Path("\x1b[31mred.wav").write_bytes(normal())
     result = run("classify", "kinds", "\x1b[31mred.wav")
@@ -285,10 +300,19 @@ def test_a_file_is_listened_to(folder: Path) -> None:
     assert begins.endswith("ALARM BEGINS")
     assert ends.endswith("alarm ends")
     assert "an alarm begins after 4 flagged stretches" in result.stderr
-    assert "39 windows, 1 alarms" in result.stderr
+    assert "39 windows, 1 alarm\n" in result.stderr
     messages = lines(run("monitor", "normal", "long.wav", "--json", *options))
     assert [next(iter(each)) for each in messages] == ["started", *["window"] * 39, "ended"]
     assert messages[-1]["ended"]["alarms"] == 1
+
+
+def test_a_wav_whose_length_its_writer_did_not_know_is_listened_to(folder: Path) -> None:
+    data = bytearray(wav(sixteen_bits(calm(3 * STRETCH_S))))
+    place = data.index(b"data") + 4
+    data[place : place + 4] = bytes(4)
+    Path("live.wav").write_bytes(data)
+    ended = lines(run("monitor", "normal", "live.wav", "--json"))[-1]["ended"]
+    assert ended["windows"] == 9
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,9 @@ def test_a_map_has_axes_and_a_picture(client: Everything) -> None:
         (Pcm(np.zeros(9), 8000), "samples are float64"),
         (np.array(["text"]), "not a tensor"),
         ({"column": object()}, "a row holds something else"),
+        ("null\0character.wav", "null\0character.wav: cannot be read"),
+        ([[1.0, 2.0], [3.0]], "the item is no array"),
+        (Pcm(np.zeros(9, np.float32), 8000.5), "sample_rate is 8000.5, and channels 1; give whole numbers"),  # type: ignore[arg-type]
     ],
 )
 def test_what_cannot_be_sent_is_an_error_before_the_call(client: Everything, content: Any, message: str) -> None:

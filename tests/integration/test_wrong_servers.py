@@ -164,7 +164,7 @@ def test_health_names_a_server_that_is_no_gateway() -> None:
         assert (ended.returncode, ended.stdout) == (1, "status 99, which is none\n")
 
 
-@pytest.mark.parametrize("target", ["", "localhost", "127.0.0.1:99999", "http://127.0.0.1:8080"])
+@pytest.mark.parametrize("target", ["", "localhost", "localhost:", "::1", "[::1]", "127.0.0.1:99999", "http://127.0.0.1:8080"])
 def test_an_address_that_is_none_is_not_called(target: str) -> None:
     with pytest.raises(InputError, match="is no address"):
         Client(target)

@@ -16,7 +16,7 @@ import click
 from avizor_client.answers import Model
 from avizor_client.cli.table_rows import NotATable, WrongRow, rows_of
 from avizor_client.errors import InputError
-from avizor_client.files import MOST_BYTES
+from avizor_client.files import MOST_BYTES, read_file
 from avizor_client.items import Item
 
 STANDARD_INPUT = "-"
@@ -83,12 +83,19 @@ def listed_items(paths: Sequence[str], model: Model, rule: Rule, *, mix_channels
         if model.input_kind == "table" and not path.endswith(".npy"):
             yield from _rows(path, model, source)
         else:
-            content = sys.stdin.buffer.read() if path == STANDARD_INPUT else Path(path)
-            yield Listed(path, Item(content, source, mix_channels))
+            yield Listed(path, Item(_content(path), source, mix_channels))
+
+
+def _content(path: str) -> Path | bytes:
+    """Return a file as it is sent. The bytes of a pipe are read now, once: items are asked for again if one is too large."""
+    if path == STANDARD_INPUT:
+        return sys.stdin.buffer.read()
+    file = Path(path)
+    return read_file(file) if file.is_fifo() and file.suffix.lower() != ".npy" else file
 
 
 def _problem(path: str) -> str:
-    """Return why a file cannot be sent; "" if it can. Its bytes are read when it is sent: a pipe has them only once."""
+    """Return why a file cannot be sent; "" if it can. Nothing is read: a pipe has its bytes only once."""
     if path == STANDARD_INPUT or Path(path).is_fifo():
         return ""
     if Path(path).is_char_device() or Path(path).is_block_device():

@@ -15,7 +15,7 @@ from avizor_client.answers import MonitoredWindow, MonitorStarted
 from avizor_client.cli.connection_options import connection_options
 from avizor_client.cli.finite_range import FiniteRange
 from avizor_client.cli.listed_items import STANDARD_INPUT
-from avizor_client.cli.output import judges, plain, print_json, print_line
+from avizor_client.cli.output import counted, judges, plain, print_json, print_line
 from avizor_client.cli.unknown_sources import UnknownSources
 from avizor_client.client import Client
 from avizor_client.errors import InputError
@@ -114,7 +114,8 @@ def monitor(
             if as_json:
                 print_json({"ended": stream.ended})
             else:
-                click.echo(f"{stream.ended.windows} windows, {stream.ended.alarms} alarms", err=True)
+                windows, alarms = counted(stream.ended.windows, "window"), counted(stream.ended.alarms, "alarm")
+                click.echo(f"{windows}, {alarms}", err=True)
     if exit_code and stream.ended.alarms:
         sys.exit(_ALARM)
 
@@ -155,6 +156,8 @@ def _wav(opened: BinaryIO, file: str) -> Sound:
         ) from error
     if reader.getsampwidth() != 2:
         raise InputError(f"{file}: has samples of {8 * reader.getsampwidth()} bits, and only 16 are read; {_CONVERT}")
+    if not reader.getnframes():  # written by a program that did not know the length
+        return _raw(opened, reader.getframerate(), reader.getnchannels(), "s16le")
     chunks = iter(lambda: reader.readframes(_READ_BYTES // (2 * reader.getnchannels())), b"")
     return Sound(chunks, reader.getframerate(), reader.getnchannels())
 

@@ -31,6 +31,11 @@ def width(names: Sequence[str]) -> int:
     return min(max((len(printable(name)) for name in names), default=0), _WIDEST)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things whose plural has an `s`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def judges(source: str) -> str:
     """Return a verdict's `judged_by` in words."""
     return "judged by all sources" if source == "*" else f"judged by {source}"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from avizor_client.answers import Model
-from avizor_client.cli.output import printable
+from avizor_client.cli.output import counted, printable
 
 # The one source of a calibration that does not tell sources apart: it is used for any.
 _ONLY = "default"
@@ -36,7 +36,7 @@ class UnknownSources:
         named, more = ", ".join(map(printable, self._known[:_NAMED])), len(self._known) - _NAMED
         known = named + (f" and {more} more" if more > 0 else "")
         for source, count in self._counts.most_common(_SHOWN):
-            items = "1 item was" if count == 1 else f"{count} items were"
+            items = f"{counted(count, 'item')} {'was' if count == 1 else 'were'}"
             unknown = f"the calibration of {self._model.name} has no source {printable(source)!r}, but {known}"
             yield (
                 f"Note: {unknown}: {items} compared with those of all sources together, for which no false-alarm rate is "
