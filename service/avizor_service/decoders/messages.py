@@ -91,7 +91,8 @@ def pack_error(error: Exception, traceback: str = "") -> Parts:
     """Return an answer with an error. traceback: of one that is not the item's fault."""
     where = {"offset": error.offset} if isinstance(error, MediaError) else {"field": getattr(error, "field", "")}
     fields = {"error": type(error).__name__, "message": str(error)[-4000:], "traceback": traceback[-4000:], **where}
-    head = json.dumps(fields).encode()
+    # At most six bytes for a character; escaped it may take twelve, and the head would be too long.
+    head = json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogatepass")
     return PREFIX.pack(len(head), 0) + head, b""
 
 

@@ -17,7 +17,7 @@ from avizor_inference.errors import DeadlineExceeded, DecoderEnded, GatewayFull,
 from avizor_inference.items.decode import Item
 from avizor_inference.items.kinds.audio import SoundFile
 from avizor_service.decoded_memory import DecodedMemory
-from avizor_service.decoders.messages import Answer, Limits, Request
+from avizor_service.decoders.messages import MOST_HEAD_BYTES, PREFIX, Answer, Limits, Request, pack_error
 from avizor_service.decoding import BadItem, decode_items
 from avizor_service.media_decoders import MediaDecoders, open_media_decoders
 from avizor_service.metrics import Metrics
@@ -42,6 +42,16 @@ def decode(
             return await decode_items(items, SOUND, decoders, threads, call, lambda: timeout_s)
 
     return asyncio.run(run())
+
+
+@pytest.mark.parametrize("character", ["x", "\0", "\N{GRINNING FACE}", "\udcff"])
+def test_an_error_of_the_longest_text_is_told_whole(character: str) -> None:
+    message, _ = pack_error(RuntimeError(4000 * character), 4000 * character)
+    assert len(message) <= MOST_HEAD_BYTES
+    request = Request(SoundFile(b""), SOUND, Limits(windows=3, bytes=1 << 20))
+    with pytest.raises(RuntimeError) as caught:
+        Answer(request, bytes(message[PREFIX.size :]), 0).item()
+    assert str(caught.value).count(character) >= 8000
 
 
 def test_every_item_keeps_its_place_whatever_decodes_it(decoders: MediaDecoders) -> None:
