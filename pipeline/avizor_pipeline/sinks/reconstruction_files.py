@@ -117,7 +117,8 @@ class ReconstructionFiles:
                     self._paths(key, _PICTURE)[0].write_bytes(encode_png(spec.to_picture()(outputs[0])))
                 else:
                     if key not in self._sounds:
-                        self._finish(model)
+                        for earlier in [each for each in self._sounds if each[0] == model]:
+                            self._finish(earlier)  # its rows come item by item, and each sound holds a window
                         path, _ = self._paths(key, _SOUND)
                         self._sounds[key] = _Sound(path, spec, large=entry.size > _LARGE_BYTES)
                     self._sounds[key].add(spans, outputs)
@@ -136,11 +137,8 @@ class ReconstructionFiles:
         """
         dropped = set(unread)
         with writing(self._folder):
-            for key, sound in self._sounds.items():
-                if key in self._failed or key[1] in dropped:
-                    sound.close()
-                else:
-                    sound.finish()
+            for key in [*self._sounds]:
+                self._finish(key, is_dropped=key[1] in dropped)
             kept = [key for key in self._written if key not in self._failed and key[1] not in dropped]
             for key in self._written.keys() - set(kept):
                 self._written[key][0].unlink(missing_ok=True)
@@ -157,16 +155,15 @@ class ReconstructionFiles:
             for each in folders:
                 sync_folder(each)
 
-    def _finish(self, model: str) -> None:
-        """Finish the sounds of a model when another one begins, since its rows come item by item: each holds a window."""
-        for key in [key for key in self._sounds if key[0] == model]:
-            sound = self._sounds.pop(key)
-            try:
-                if key not in self._failed:
-                    sound.finish()
-            except InvalidInput:
-                self._failed.add(key)
-            sound.close()
+    def _finish(self, key: tuple[str, str], *, is_dropped: bool = False) -> None:
+        """Write what is left of a sound, if it is of use, and close its file."""
+        sound = self._sounds.pop(key)
+        try:
+            if not is_dropped and key not in self._failed:
+                sound.finish()
+        except InvalidInput:
+            self._failed.add(key)
+        sound.close()
 
     def _paths(self, key: tuple[str, str], suffix: str) -> tuple[Path, Path]:
         model, uri = key
