@@ -231,6 +231,8 @@ def _check_folder(out: OutputPath, settings: JobSettings) -> None:
             raise SettingsError(_OTHER_VERSION.format(out=out))
         others = ", ".join(f"{_OPTIONS.get(name, name)} ({_brief(getattr(existing, name))})" for name in names)
         advice = f"choose another --out, or remove it to start again{_shown_by_report(out, settings, names)}"
+        if "repository" in names and not Path(existing.repository).is_absolute():
+            advice = f"run the command in the folder in which the job began, or {advice}"
         raise SettingsError(f"{out} holds a job with other {others}; {advice}")
 
 

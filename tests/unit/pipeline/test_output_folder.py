@@ -57,6 +57,17 @@ def test_an_output_folder_belongs_to_one_job(tmp_path: Path) -> None:
         claim(tmp_path / "out", job)
 
 
+def test_models_of_another_folder_are_refused_with_where_to_run(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    job = settings(tmp_path / "data")
+    claim(tmp_path / "out", job)
+    with pytest.raises(SettingsError, match=r"\(models\); run the command in the folder in which the job began, or choose"):
+        claim(tmp_path / "out", job.model_copy(update={"repository": "other/models"}))
+    claim(tmp_path / "absolute", job.model_copy(update={"repository": "/models"}))
+    with pytest.raises(SettingsError, match=r"other --models \(/models\); choose another --out"):
+        claim(tmp_path / "absolute", job.model_copy(update={"repository": "/other/models"}))
+
+
 def test_a_job_file_that_the_disk_lost_is_written_anew_only_where_nothing_else_lies(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     job = settings(tmp_path / "data")
