@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -78,9 +79,13 @@ def test_a_gateway_writes_the_files_that_its_engine_and_repository_write(
         ("error-map", "transfers", items / "rows.npy", "--row", "2"),
     ]
     for command in commands:
-        done(*command, "--models", models, *engine, "--out", here)
+        at_engine = done(*command, "--models", models, *engine, "--out", here)
         printed = done(*command, "--gateway", served.address, "--out", there)
         assert f"written: {there}" in printed
+        for what, number in pairwise(command):
+            if what in ("--row", "--window"):
+                named = f"{Path(str(command[2])).name}, {str(what)[2:]} {number}: "
+                assert (named in at_engine, named in printed) == (True, True)
     same_files(here, there)
     if not is_triton:  # the same engine on the same machine: the pictures are equal to the byte
         for path in here.glob("*.png"):

@@ -121,7 +121,7 @@ def _line(found: HeatMap, judged: Curves | None) -> str:
         for name, axis, index in axes
         if len(axis.edges) > 2 or axis.names
     ]
-    item = found.row.item + (f" [{found.row.index}]" if found.row.index else "")
+    item = found.row.item + (f", {'window' if found.row.span else 'row'} {found.row.index}" if found.row.index else "")
     settings = ", ".join(f"{name} {text}" for name, text in found.settings.items())
     target = f"{found.target_unit} {found.target_value:.4g}"
     line = f"{item}: {found.kind} of {target if found.target == 'score' else f'{found.target} ({target})'}"
