@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import grpc
 
@@ -32,6 +34,8 @@ from avizor_client.errors import NO_MESSAGE, InputError, bad_answer, call_failed
 from avizor_client.requests import Format, Items, ItemsCall, MapFormat, Occlusion, T
 from avizor_client.streams import Chunk, Heard, MonitorSettings
 from avizor_client.tokens import Token
+
+Result = TypeVar("Result")
 
 
 class AsyncClient:
@@ -244,11 +248,37 @@ class AsyncMonitorStream:
 
 
 async def _in_turn(chunks: Iterable[Chunk] | AsyncIterable[Chunk]) -> AsyncIterator[Chunk]:
-    """Yield chunks. Those that are not asynchronous are taken in a thread: a pipe may be silent for long."""
+    """Yield chunks. Those that are not asynchronous are taken in threads: a pipe may be silent for long."""
     if isinstance(chunks, AsyncIterable):
         async for chunk in chunks:
             yield chunk
         return
     iterator = iter(chunks)
-    while (chunk_or_end := await asyncio.to_thread(next, iterator, None)) is not None:
+    while (chunk_or_end := await _in_daemon_thread(lambda: next(iterator, None))) is not None:
         yield chunk_or_end
+
+
+async def _in_daemon_thread(call: Callable[[], Result]) -> Result:
+    """Return what a call returns, or raise what it raises. A thread of the loop's pool would keep the process until then."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Result] = loop.create_future()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = call()
+        except BaseException as raised:
+            error = raised
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name="avizor-chunks", daemon=True).start()
+    return await done

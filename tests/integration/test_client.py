@@ -293,6 +293,24 @@ def test_a_stream_in_an_event_loop_takes_chunks_of_either_kind(running: Gateway)
     assert first == second > 0
 
 
+def test_a_microphone_that_is_silent_does_not_keep_a_program_that_listens_no_more(running: Gateway) -> None:
+    script = (
+        "import asyncio, os, sys\n"
+        "from avizor_client import AsyncClient, MonitorSettings\n"
+        "read, write = os.pipe()\n"
+        "async def listen():\n"
+        "    chunks = iter(lambda: os.read(read, 4096), b'')\n"
+        "    async with AsyncClient(sys.argv[1]) as client, client.monitor(chunks, MonitorSettings(8000, 'kinds')) as stream:\n"
+        "        await asyncio.sleep(0.1)\n"
+        "        print(stream.started.classifier_version)\n"
+        "asyncio.run(listen())\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, running.address], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert (ended.stdout, ended.stderr) == ("1\n", "")
+
+
 def test_an_error_of_the_chunks_reaches_the_listener(running: Gateway) -> None:
     def broken() -> Iterator[bytes]:
         yield from cut(calm(1.0))
