@@ -206,7 +206,7 @@ class Listing:
         """Look again at the tables, if files have come or gone: a job runs, or a gateway keeps more. Raises JobError."""
         folders = (self.results.folder / name for name in ("recordings", "windows", COMMITS))
         stamps = [folder.stat().st_mtime_ns for folder in folders if folder.is_dir()]
-        if self._seen and stamps != self._seen:
+        if stamps != self._seen:  # also at first: the tables were opened some time ago
             self.results.reload()
             with _SAMPLING:
                 self._drawn.is_current = False

@@ -58,3 +58,12 @@ def test_a_sample_is_drawn_again_when_items_have_come(listing: Listing) -> None:
     write_results(listing.results.folder, recordings=[{**row, "uri": f"b/{row['uri']}"} for row in ITEMS])
     listing.refresh()
     assert {uri[:2] for _, uri in sampled(listing, 2)} == {"b/"}
+
+
+def test_what_came_between_the_start_and_the_first_page_is_listed(tmp_path: Path) -> None:
+    with Results.open(write_results(tmp_path, recordings=ITEMS[:1])) as results:
+        listing = Listing(results)
+        (tmp_path / "recordings" / f"{PART}.parquet").rename(tmp_path / "recordings" / "fedcba9876543210.parquet")
+        write_results(tmp_path, recordings=ITEMS[1:3])
+        listing.refresh()
+        assert len(listing.rows(Wanted(shown="all"), Answers())) == 3
