@@ -130,10 +130,16 @@ def table_files(root: Path, column: str, source_column: str = "") -> Iterator[tu
             schema, batches = _batches(file, root.suffix.lower(), pyarrow)
             if missing := [name for name in names if name not in schema.names]:
                 raise DatasetError(f"{name_of(str(root))} has {no_such_column(missing, schema.names)}")
+            if twice := [name for name in names if schema.names.count(name) > 1]:
+                raise DatasetError(f"{name_of(str(root))} has more than one column {twice[0]!r}; leave one of them out")
             for batch in batches:
                 texts = [batch.column(name).cast(pa.string()).fill_null("").to_pylist() for name in names]
                 for path, *source in zip(*texts, strict=True):
+                    if "\0" in path:
+                        raise DatasetError(f"{name_of(str(root))} holds {path!r}, which no file can be called; correct it")
                     yield _below(root.parent, path), "".join(source)
+    except UnicodeDecodeError as error:  # of the header
+        raise DatasetError(f"{name_of(str(root))} is not in UTF-8; save it as UTF-8") from error
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(f"{name_of(str(root))} cannot be read as {root.suffix[1:].lower()}: {one_line(error)}") from error
 
@@ -162,7 +168,10 @@ def _part(part: str) -> str:
     """Return a regular expression for one part: fnmatch's, in which no wildcard matches `/`."""
     pieces = re.split(r"(\*+|\?|\[[^\]]+\])", part)
     wild = {"*": "[^/]*", "?": "[^/]"}
-    return "".join(
-        fnmatch.translate(piece)[4:-3] if piece[:1] == "[" and piece[-1:] == "]" else wild.get(piece[:1], re.escape(piece))
-        for piece in pieces
-    )
+
+    def expression(piece: str) -> str:
+        if piece[:1] == "[" and piece[-1:] == "]":
+            return f"(?!/){fnmatch.translate(piece)[4:-3]}"  # `[!a]` is no `/` either
+        return wild.get(piece[:1], re.escape(piece))
+
+    return "".join(map(expression, pieces))

@@ -89,7 +89,7 @@ def _of_file(uris: pa.ChunkedArray, path: Path) -> list[str | None]:
     name = next((each for each in (_URI, _PATH) if each in table.column_names), None)
     if name is None or _LABEL not in table.column_names:
         raise SettingsError(f"{path} has the columns {', '.join(table.column_names)}; it needs `uri` (or `path`) and `label`")
-    items, given = (table[each].cast(pa.string()).to_pylist() for each in (name, _LABEL))
+    items, given = (_texts(path, table, each) for each in (name, _LABEL))
     by_uri = {_spelt(item): label or None for item, label in zip(items, given, strict=True) if item}
     below = {_spelt(name_of(str(path.parent / item))): label for item, label in by_uri.items()}
     spelt = [_spelt(uri) for uri in uris.to_pylist()]
@@ -99,11 +99,25 @@ def _of_file(uris: pa.ChunkedArray, path: Path) -> list[str | None]:
     return labels
 
 
+def _texts(path: Path, table: pa.Table, name: str) -> list[str | None]:
+    """Return a column as texts. Raises SettingsError if it is there twice, or holds something else, such as lists."""
+    if table.column_names.count(name) > 1:
+        raise SettingsError(f"{path} has more than one column {name!r}; leave one of them out")
+    try:
+        texts: list[str | None] = table[name].cast(pa.string()).to_pylist()
+    except pa.ArrowException as error:
+        kind = table.schema.field(name).type
+        raise SettingsError(f"{path}: the column {name!r} holds {kind}, which is no text; write it as text") from error
+    return texts
+
+
 def _read(path: Path) -> pa.Table:
     try:
         if path.suffix.lower() == ".csv":
             texts = pa.csv.ConvertOptions(column_types={name: pa.string() for name in (_URI, _PATH, _LABEL)})
-            return pa.csv.read_csv(path, convert_options=texts)
+            table = pa.csv.read_csv(path, convert_options=texts)
+            list(table.column_names)  # decodes the header, which may be in another encoding
+            return table
         if path.suffix.lower() == ".parquet":
             return pq.read_table(path)
     except (OSError, pa.ArrowException, UnicodeError) as error:

@@ -52,6 +52,14 @@ def test_an_empty_row_is_told(tmp_path: Path) -> None:
         list(pack.open(empty))
 
 
+def test_a_file_with_the_column_twice_is_no_file_that_can_be_read(tmp_path: Path) -> None:
+    images = pa.array([b"x"])
+    pq.write_table(pa.Table.from_arrays([images, images], names=["image", "image"]), tmp_path / "twice.parquet")
+    (entry,) = list_dataset([tmp_path], frozenset([".parquet"]), packs=open_packs([ImageFile], Columns(bytes="image")))
+    with pytest.raises(MediaError, match="more than one column 'image'; leave one of them out"):
+        list(open_packs([ImageFile], Columns(bytes="image"))[".parquet"].open(entry))
+
+
 @pytest.mark.parametrize(
     ("column", "source", "message"),
     [

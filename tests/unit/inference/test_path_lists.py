@@ -106,3 +106,22 @@ def test_a_table_lists_files_below_its_folder_with_their_sources(folder: Path, s
     root.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DatasetError):
         listed(root, folder, columns=Columns("file"))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"file,file\na/1.wav,a/2.wav\n", "list.csv has more than one column 'file'; leave one of them out"),
+        (b"file,gr\xf6sse\na/1.wav,1\n", "list.csv is not in UTF-8; save it as UTF-8"),
+        (b"file\na/1\0.wav\n", r"list.csv holds 'a/1\\x00.wav', which no file can be called"),
+    ],
+)
+def test_a_table_that_cannot_be_a_list_is_refused_with_the_reason(folder: Path, data: bytes, said: str) -> None:
+    (folder / "list.csv").write_bytes(data)
+    with pytest.raises(DatasetError, match=said):
+        listed(folder / "list.csv", folder, columns=Columns("file"))
+
+
+def test_brackets_of_a_pattern_stay_within_a_folder(folder: Path) -> None:
+    with pytest.raises(DatasetError, match="no file matches"):
+        listed(folder / "?[!x]?.wav", folder)

@@ -63,11 +63,13 @@ def test_what_gives_no_label_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("uri,label\nx.wav,1\n")
     (tmp_path / "columns.csv").write_text("name,class\nx.wav,1\n")
     (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "latin.csv").write_bytes(b"uri,label,gr\xf6sse\nx.wav,1,2\n")
     for label, pattern, message in (
         (str(tmp_path / "other.csv"), "", "for no item of the results"),
         (str(tmp_path / "columns.csv"), "", "it needs `uri`"),
         (str(tmp_path / "empty.csv"), "", "cannot be read"),
         (str(tmp_path / "absent.csv"), "", "cannot be read"),
+        (str(tmp_path / "latin.csv"), "", "cannot be read"),
         ("truth", "", "give `predicted`"),
         ("predicted", "", "predicts no labels"),
         (None, "(", "not a regular expression"),
@@ -77,6 +79,25 @@ def test_what_gives_no_label_is_refused_with_the_reason(tmp_path: Path) -> None:
     ):
         with pytest.raises(SettingsError, match=message):
             labels_of(_ROWS, label, pattern)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (pa.array([["a"]]), r"'label' holds list<.*>, which is no text"),
+        (pa.array([b"\xff"], pa.binary()), "'label' holds binary, which is no text"),
+    ],
+)
+def test_labels_that_are_no_texts_are_refused(tmp_path: Path, labels: pa.Array, said: str) -> None:
+    pq.write_table(pa.table({"uri": ["sounds/a/1.wav"], "label": labels}), tmp_path / "truth.parquet")
+    with pytest.raises(SettingsError, match=said):
+        labels_of(_ROWS, str(tmp_path / "truth.parquet"), "")
+
+
+def test_a_file_with_two_columns_of_labels_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "truth.csv").write_text("uri,label,label\nsounds/a/1.wav,x,y\n")
+    with pytest.raises(SettingsError, match="more than one column 'label'"):
+        labels_of(_ROWS, str(tmp_path / "truth.csv"), "")
 
 
 def test_colours_are_verdicts_where_there_are_no_labels() -> None:

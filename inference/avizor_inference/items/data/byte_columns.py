@@ -115,9 +115,11 @@ class _Cursor:
 
 
 def leaf_of(schema: Any, column: str) -> str:
-    """Return the path of a column of bytes in a Parquet file, as pyarrow names it. Raises ColumnMissing."""
+    """Return the path of a column of bytes in a Parquet file, as pyarrow names it. Raises ColumnMissing, MediaError."""
     if column not in schema.names:
         raise ColumnMissing(f"the file has {no_such_column([column], schema.names)}")
+    if schema.names.count(column) > 1:
+        raise MediaError(f"the file has more than one column {column!r}; leave one of them out")
     type = schema.field(column).type
     path = column
     if pa.types.is_struct(type) and type.get_field_index(_BYTES) >= 0:
