@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -15,6 +16,8 @@ Row = dict[str, float | str | bool | None]
 # Texts that mean a missing value, as docs/inputs.md has them.
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "None", "?", "-")
 _OTHER_SEPARATORS = (";", "\t", "|")
+# Characters of the longest record, with the lines that are within its quotes. A quote that is never closed ends here, too.
+_LONGEST_RECORD = 1 << 20
 _TRUTH = {"true": 1.0, "false": 0.0}
 
 
@@ -32,16 +35,70 @@ class NotATable(Exception):
 def rows_of(lines: TextIO, model: Model) -> Iterator[Row | WrongRow]:
     """Yield the rows of a CSV file with a header, each with the columns of the model alone; others are ignored.
 
-    Raises NotATable, also if its columns are not separated by commas, csv.Error, UnicodeDecodeError.
+    A row that is no record of a CSV file is a WrongRow, and costs no other. Raises NotATable, also if its columns are not
+    separated by commas, csv.Error for the header, UnicodeDecodeError.
     """
     columns: dict[str, Mapping[str, Any]] = {column["name"]: column for column in model.input["columns"]}
-    header = next(lines, "")
+    found = _records(lines)
+    header = next(found, "")
     _check_separator(header)
-    names = next(csv.reader([header]), [])
+    names = _values(header)
     _check(names, list(columns))
-    for values in csv.reader(lines):
-        if values:  # and no empty line
+    for record in found:
+        try:
+            values = _values(record)
+        except csv.Error as error:
+            yield WrongRow(f"the row is not a record of a CSV file ({error})")
+        else:
             yield _row(dict(zip(names, values, strict=False)), columns, len(values), len(names))
+
+
+def _records(lines: TextIO) -> Iterator[str]:
+    """Yield each record; empty lines are left out. Lines within quotes belong to one, as far as that makes a record."""
+    ahead = deque[str]()
+    while line := ahead.popleft() if ahead else next(lines, ""):
+        record = _closed(line, ahead, lines) if _is_open(line) else line
+        if record.strip():
+            yield record
+
+
+def _closed(first: str, ahead: deque[str], lines: TextIO) -> str:
+    """Return the record that begins with a line whose last quote is open; the line alone if what follows makes no record of it.
+
+    ahead: lines that were read and are not of an earlier record.
+    """
+    record = first
+    for place in range(_LONGEST_RECORD):
+        if place == len(ahead):
+            ahead.append(next(lines, ""))
+        record += ahead[place]
+        if not ahead[place] or len(record) > _LONGEST_RECORD:
+            break
+        if '"' in ahead[place] and not _is_open(record):
+            if _problem(record):
+                break
+            for _ in range(place + 1):
+                ahead.popleft()
+            return record
+    return first
+
+
+def _is_open(text: str) -> bool:
+    """Return whether a text ends within quotes."""
+    return '"' in text and "unexpected end" in _problem(text)
+
+
+def _problem(text: str) -> str:
+    """Return what is wrong with a text as CSV; "" if nothing is."""
+    try:
+        _values(text)
+    except csv.Error as error:
+        return str(error)
+    return ""
+
+
+def _values(record: str) -> list[str]:
+    return next(csv.reader([record], strict=True), [])
 
 
 def _check_separator(header: str) -> None:
