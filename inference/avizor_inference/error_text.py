@@ -40,6 +40,11 @@ def one_line(error: BaseException) -> str:
     return shortened(str(error)) or type(error).__name__
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a number of things. plural: of the noun, if it is not one with an `s`."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
 def shortened(text: str) -> str:
     """Return the text as one line, cut off after 300 characters. An object of Python's in it is an open file: `the file`."""
     return " ".join(_OBJECT.sub("the file", text).split())[:MOST_CHARACTERS]

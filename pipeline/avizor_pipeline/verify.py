@@ -181,7 +181,8 @@ def _problems(out: OutputPath, commit: Commit, expected: Mapping[str, set[str]],
         yield "windows/ has a row twice"
     elif wrong := sorted(key for key in counts.keys() | windows.keys() if counts[key] != windows.get(key, 0)):
         uri, model = wrong[0]
-        yield f"{uri} has {counts[uri, model]} rows of {model} in windows/, and {windows.get((uri, model), 0)} by recordings/"
+        found, by_items = counts[uri, model], windows.get((uri, model), 0)
+        yield f"{uri} has {found} row{'s' * (found != 1)} of {model} in windows/, and {by_items} by recordings/"
 
 
 def _rows(out: OutputPath, commit: Commit, table: str, columns: list[str]) -> list[Mapping[str, Any]]:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from avizor_export.description.layer import Layer, Window
+from avizor_inference.error_text import counted
 
 
 def warnings_for(layers: Sequence[Layer]) -> list[str]:
@@ -132,7 +133,8 @@ def _is_padded_for_size(window: Window, axis: int) -> bool:
 def _unseen_part(window: Window) -> str:
     if not any(window.lost):
         return ": its last windows reach over the edge, and see less than the others"
-    return f": {window.lost[0]} rows and {window.lost[1]} columns at the edge are never seen"
+    rows, columns = counted(window.lost[0], "row"), counted(window.lost[1], "column")
+    return f": {rows} and {columns} at the edge are never seen"
 
 
 def _remedy_for_size(input_size: tuple[int, ...], jump: tuple[int, int]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.arrays import Array, Items
-from avizor_inference.error_text import reason
+from avizor_inference.error_text import counted, reason
 from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.explain.heat_map import Axis, HeatMap, Kind
 from avizor_inference.explain.hiding.settings import By, HidingSettings
@@ -125,7 +125,7 @@ def _at(rows: Any, number: int | None, path: Path) -> Items:
     if number is None and len(rows) > 1:
         raise InvalidInput(f"{path} has {len(rows)} rows, and a gateway explains one; name it with --row N, from 0")
     if (number or 0) >= len(rows):
-        raise InvalidInput(f"{path} has {len(rows)} rows, numbered from 0; there is no {number or 0}")
+        raise InvalidInput(f"{path} has {counted(len(rows), 'row')}, numbered from 0; there is no {number or 0}")
     values: Items = np.asarray(rows[number or 0])
     return values.astype(values.dtype.newbyteorder("<"), copy=False)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from avizor_inference.arrays import Floats
+from avizor_inference.error_text import counted
 from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.strict_json import Strict
 from avizor_pipeline.projection.embeddings import chosen_model, embedded_batches, finished_job, vectors_of
@@ -98,7 +99,7 @@ def _chosen(own: pa.RecordBatch, uri: str, window: int | None, start_s: float | 
         return own.slice(int(before[begins[before].argmax()]), 1)
     if window is not None:
         if window >= own.num_rows:
-            raise SettingsError(f"--window {window}: {uri} has {own.num_rows} windows, from 0 to {own.num_rows - 1}")
+            raise SettingsError(f"--window {window}: {uri} has {counted(own.num_rows, 'window')}, from 0 to {own.num_rows - 1}")
         return own.slice(window, 1)
     places = np.unique(np.linspace(0, own.num_rows - 1, min(_MOST_WINDOWS, own.num_rows)).round().astype(np.int64))
     return own.take(pa.array(places))

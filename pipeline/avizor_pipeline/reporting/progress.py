@@ -10,6 +10,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from avizor_inference.error_text import counted as counted  # of the package's face, too
 from avizor_pipeline.job_outcome import Outcome
 
 # Without a terminal: seconds between lines, and the share of the job's time so far that is between them. So a job of
@@ -78,11 +79,6 @@ def size(count: int) -> str:
     if count < 1000:
         return counted(count, "byte")
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
-
-
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """Return a number of things. plural: of the noun, if it is not one with an `s`."""
-    return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def counted_of(count: int, plural: str) -> str:

@@ -62,13 +62,13 @@ def test_receptive_fields_grow_with_kernels_and_strides() -> None:
         ("conv8 gap fc10", (1, 32, 32), "has seen no more than 3x3 of 32x32 pixels"),
         ("conv8p0 pool fc10", (1, 32, 32), "padding shrinks the map from 32x32 to 30x30"),
         ("conv8k2 pool3 fc10", (1, 32, 32), "its padding enlarges the map from 32x32 to 33x33"),
-        ("conv8 pool conv8 pool fc10", (1, 30, 30), "a map of 15x15 cannot be divided by its stride: 1 rows and 1 columns"),
+        ("conv8 pool conv8 pool fc10", (1, 30, 30), "a map of 15x15 cannot be divided by its stride: 1 row and 1 column"),
         ("conv8s2 conv8s2 fc10", (1, 30, 30), "conv8s2 (layer 2): a map of 15x15 cannot be divided by its stride: its last"),
         ("conv8 pool2ceil fc10", (1, 31, 32), "height and width are multiples of 2"),
         (
             "conv8 pool3s2 fc10",
             (1, 32, 32),
-            "do not fit a map of 32x32: 1 rows and 1 columns at the edge are never seen; pad it",
+            "do not fit a map of 32x32: 1 row and 1 column at the edge are never seen; pad it",
         ),
         ("conv8k1s2 fc10", (1, 32, 32), "smaller than its stride"),
         (

@@ -48,7 +48,7 @@ def test_an_item_or_window_that_is_not_there_is_refused(tmp_path: Path) -> None:
     out = embedded_job(tmp_path / "out", clouds(10)[0])
     with pytest.raises(SettingsError, match=r"they name items like sounds/0000\.wav"):
         find_neighbours(out, "0001.wav", 3)
-    with pytest.raises(SettingsError, match="has 1 windows"):
+    with pytest.raises(SettingsError, match="has 1 window, from 0 to 0"):
         find_neighbours(out, "sounds/0001.wav", 3, window=1)
 
 

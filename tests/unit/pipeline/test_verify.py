@@ -133,7 +133,7 @@ def of_another_file(rows: Rows) -> None:
             ["1.wav has neither a row of normal in recordings/ nor a", "2 rows of normal in windows"],
         ),
         (double_a_recording, ["recordings/ has a row twice"]),
-        (lose_a_window, ["1.wav has 1 rows of normal in windows/, and 2 by recordings/"]),
+        (lose_a_window, ["1.wav has 1 row of normal in windows/, and 2 by recordings/"]),
         (double_a_window, ["windows/ has a row twice"]),
         (lose_the_dead_letter, ["2.wav has neither a row of kinds", "2.wav has neither a row of normal"]),
         (dead_and_alive, ["0.wav has a row of kinds in recordings/, and is a dead letter", "0.wav has a row of normal"]),

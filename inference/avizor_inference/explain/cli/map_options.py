@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from avizor_inference.engines.base import Engine
+from avizor_inference.error_text import counted
 from avizor_inference.errors import InvalidInput
 from avizor_inference.explain.raw_rows import RawRow, read_rows
 from avizor_inference.explain.telling_row import telling_row
@@ -83,5 +84,7 @@ def chosen_row(engine: Engine, version: ModelVersion, item: Path, number: int | 
 def _row_of(rows: Sequence[RawRow], item: Path, number: int) -> RawRow:
     """Return one of the rows of a file. Raises InvalidInput if it has fewer."""
     if number >= len(rows):
-        raise InvalidInput(f"{item} has {len(rows)} rows (windows of a sound), numbered from 0; there is no {number}")
+        raise InvalidInput(
+            f"{item} has {counted(len(rows), 'row')} (windows of a sound), numbered from 0; there is no {number}"
+        )
     return rows[number]

@@ -123,7 +123,7 @@ def test_items_of_the_same_name_do_not_replace_each_other(models: Path, digit: P
         (["--fill", "nan"], "give mean, blur, black, or a level from 0 to 255"),
         (["--class", "cat"], "has no class 'cat'; it has 0, 1, 2"),
         (["--by", "time"], "is for sound"),
-        (["--window", "5"], "has 1 rows"),
+        (["--window", "5"], "has 1 row (windows"),
         (["--out", "/proc/nowhere"], "cannot be made"),
     ],
 )
