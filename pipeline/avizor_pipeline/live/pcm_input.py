@@ -70,8 +70,10 @@ class PcmInput:
             self._begin()
             while self._left != 0 and (data := os.read(self._descriptor, _READ_BYTES)):
                 self._put(data)
-        except (MediaError, OSError) as error:
+        except MediaError as error:
             self._failure = error
+        except OSError as error:  # of `os.read`, which does not know a name
+            self._failure = OSError(error.errno, error.strerror, "standard input")
         with self._changed:
             self._is_over = True
             self._changed.notify_all()

@@ -123,7 +123,8 @@ class StreamJob:
                 yield from recording.close(join)
                 if not sound.broken and (sound.taken == before or isinstance(error, OSError)):
                     raise
-                _log.warning("the end of the stream has no window: %s", error)
+                if sound.taken > before:
+                    _log.warning("the end of the stream has no window: %s", error)
             else:
                 yield from recording.close(join)
             if sound.broken:

@@ -97,6 +97,7 @@ def test_what_is_no_sound_ends_the_job_with_a_sentence(
     assert done.returncode == bool(data)
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+    assert "the end of the stream has no window" not in done.stderr  # nothing came before it
     assert rows(tmp_path / "out", "recordings", "uri") == []
 
 
@@ -104,6 +105,12 @@ def test_a_standard_input_that_is_closed_is_refused(models: Path, tmp_path: Path
     words = ["bash", "-c", '"$@" <&-', "bash", *watch_command("-", models, tmp_path / "out", *RAW)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, "standard input is closed; send sound through a pipe" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_standard_input_that_cannot_be_read_is_named(models: Path, tmp_path: Path) -> None:
+    words = ["bash", "-c", '"$@" 0>/dev/null', "bash", *watch_command("-", models, tmp_path / "out", *RAW)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, "standard input: bad file descriptor" in done.stderr) == (1, True), done.stderr
 
 
 def test_an_end_within_a_sample_is_said_and_all_before_has_rows(models: Path, tmp_path: Path) -> None:
