@@ -42,7 +42,7 @@ def model(message: pb.Model) -> answers.Model:
         versions=tuple(message.versions),
         task=_TASKS[message.task],
         input_kind=kind,
-        input=MessageToDict(getattr(message, kind), preserving_proto_field_name=True),
+        input=_input(getattr(message, kind)),
         outputs=tuple(_tensor_spec(each) for each in message.outputs),
         labels=tuple(message.labels),
         is_multi_label=message.activation == pb.ACTIVATION_SIGMOID,
@@ -157,6 +157,12 @@ def _spans(messages: Iterable[pb.Span]) -> tuple[answers.Span, ...]:
 
 def _axis(message: pb.MapAxis) -> answers.MapAxis:
     return answers.MapAxis(tuple(message.edges), message.unit, tuple(message.names))
+
+
+def _input(message: Any) -> dict[str, Any]:
+    """Return the fields of an input. The JSON of protobuf has numbers of 64 bits, which a shape is of, as texts."""
+    found: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+    return {name: [*map(int, value)] if name == "shape" else value for name, value in found.items()}
 
 
 def _tensor_spec(message: pb.TensorSpec) -> answers.TensorSpec:

@@ -92,6 +92,17 @@ def test_verdicts_use_the_source_that_a_path_says(folder: Path) -> None:
     assert len(odd["windows"]) == 3
 
 
+def test_windows_of_several_channels_are_told_apart(folder: Path) -> None:
+    stereo = np.stack([calm(STRETCH_S), calm(STRETCH_S, seed=902)], axis=1)
+    Path("stereo.wav").write_bytes(wav(sixteen_bits(stereo)))
+    for told in (
+        run("classify", "kinds", "stereo.wav", "--windows"),
+        run("detect", "normal", "stereo.wav", "--windows"),
+        run("monitor", "normal", "stereo.wav"),
+    ):
+        assert [line.count("0.00-0.51 s, channel 1 ") for line in told.stdout.splitlines()].count(1) == 1
+
+
 def test_a_source_that_the_calibration_does_not_have_is_said(folder: Path) -> None:
     files = ["a/odd.wav", "b/normal.wav"]
     for more in ([], ["--json"]):

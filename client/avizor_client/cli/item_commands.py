@@ -10,9 +10,9 @@ from typing import Any
 import click
 import numpy as np
 
-from avizor_client.answers import Answer, Classification, ClassProbability, Embedding, Reconstruction, Span, Verdict
+from avizor_client.answers import Answer, Classification, ClassProbability, Embedding, Reconstruction, Verdict
 from avizor_client.cli.finite_range import FiniteRange
-from avizor_client.cli.output import judges, print_line
+from avizor_client.cli.output import judges, print_line, where
 from avizor_client.cli.questions import Question, item_options
 from avizor_client.client import Client
 from avizor_client.errors import InputError
@@ -51,15 +51,8 @@ def classify(question: Question, top_k: int, threshold: float, windows: bool) ->
         if not question.as_json:
             print_line([name, _classes(item.classes)], [question.width()])
             for window in item.windows if windows else ():
-                print_line(
-                    [f"  {window.span.start_s:.2f}-{window.span.end_s:.2f} s", _classes(window.classes)], [question.width()]
-                )
+                print_line([f"  {where(window.span)}", _classes(window.classes)], [question.width()])
     question.end()
-
-
-def _where(span: Span) -> str:
-    channel = f", channel {span.channel}" if span.channel else ""
-    return f"  {span.start_s:.2f}-{span.end_s:.2f} s{channel}"
 
 
 def _classes(classes: Sequence[ClassProbability]) -> str:
@@ -97,7 +90,7 @@ def detect(question: Question, alpha: float | None, windows: bool, exit_code: bo
             columns = [name, verdict, f"p {item.p_value:.4g}", f"score {item.score:.4g}", judges(item.judged_by)]
             print_line(columns, [question.width(), 7, 10, 14])
             for window in item.windows if windows else ():
-                columns = [_where(window.span), "", f"p {window.p_value:.4g}", f"score {window.score:.4g}"]
+                columns = [f"  {where(window.span)}", "", f"p {window.p_value:.4g}", f"score {window.score:.4g}"]
                 print_line(columns, [question.width(), 7, 10])
     question.end(is_anomaly=exit_code and anomalies > 0)
 
@@ -125,10 +118,10 @@ def embed(question: Question, out: Path | None) -> None:
         np.save(place, item.vectors)
         return place
 
-    for name, item, where in question.ask(ask, write if places else None):
+    for name, item, written in question.ask(ask, write if places else None):
         windows, size = item.vectors.shape[0], item.vectors.size // max(item.vectors.shape[0], 1)
         if not question.as_json:
-            print_line([name, f"{windows} x {size}", where], [question.width(), 12])
+            print_line([name, f"{windows} x {size}", written], [question.width(), 12])
     question.end()
 
 

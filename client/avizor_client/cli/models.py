@@ -9,7 +9,7 @@ import click
 
 from avizor_client.answers import Model
 from avizor_client.cli.connection_options import connection_options
-from avizor_client.cli.output import print_json, print_line, width
+from avizor_client.cli.output import counted, print_json, print_line, width
 
 
 @click.command(short_help="The models of a gateway.")
@@ -42,9 +42,9 @@ def _input(model: Model) -> str:
     if model.input_kind == "image":
         return f"{given['height']} x {given['width']} x {given['channels']}"
     if model.input_kind == "table":
-        return f"{len(given['columns'])} columns"
+        return counted(len(given["columns"]), "column")
     if model.input_kind == "tensor":
-        return f"{given['dtype']}[{', '.join(given.get('shape', ()))}]"
+        return f"{given['dtype']}[{', '.join(map(str, given.get('shape', ())))}]"
     rate = given.get("sample_rate")
     return f"{given['window_samples']} samples" + (f" at {rate:g} Hz" if rate else "")
 
@@ -54,5 +54,5 @@ def _answers(model: Model) -> str:
         return f"{len(model.labels)} classes"
     if model.calibrations:
         normal = sum(model.calibrations[0].recordings.values())
-        return f"verdicts, from {normal} normal items"
+        return f"verdicts, from {counted(normal, 'normal item')}"
     return "no calibration"

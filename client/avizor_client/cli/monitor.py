@@ -15,7 +15,7 @@ from avizor_client.answers import MonitoredWindow, MonitorStarted
 from avizor_client.cli.connection_options import connection_options
 from avizor_client.cli.finite_range import FiniteRange
 from avizor_client.cli.listed_items import STANDARD_INPUT
-from avizor_client.cli.output import counted, judges, plain, print_json, print_line
+from avizor_client.cli.output import counted, judges, plain, print_json, print_line, where
 from avizor_client.cli.unknown_sources import UnknownSources
 from avizor_client.client import Client
 from avizor_client.errors import InputError
@@ -190,7 +190,7 @@ def _tell(window: MonitoredWindow, *, as_json: bool) -> None:
     if as_json:
         print_json({"window": plain(window)})
         return
-    cells = [f"{window.span.start_s:.2f}-{window.span.end_s:.2f} s"]
+    cells = [where(window.span)]
     cells += [f"{each.label} {each.probability:.3f}" for each in window.classes]
     if window.p_value:
         cells += [f"p {window.p_value:.4g}"]

@@ -11,6 +11,8 @@ from typing import Any
 import click
 import numpy as np
 
+from avizor_client.answers import Span
+
 _WIDEST = 72  # characters of a name in a table; longer ones move their line
 
 
@@ -34,6 +36,12 @@ def width(names: Sequence[str]) -> int:
 def counted(count: int, noun: str) -> str:
     """Return a number of things whose plural has an `s`."""
     return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def where(span: Span) -> str:
+    """Return the place of a window, with its channel unless that is the first one."""
+    channel = f", channel {span.channel}" if span.channel else ""
+    return f"{span.start_s:.2f}-{span.end_s:.2f} s{channel}"
 
 
 def judges(source: str) -> str:
