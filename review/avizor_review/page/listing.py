@@ -110,7 +110,7 @@ class Wanted:
     def query(self, **more: object) -> str:
         """Return it as the query of the address of an item, with other values added."""
         own = {
-            "alpha": "" if self.alpha is None else f"{self.alpha:g}",
+            "alpha": "" if self.alpha is None else str(self.alpha),  # all of its digits: a p-value may be as near to it
             "source": self.source,
             _FILTER: self.model,
             "answered": self.answered,

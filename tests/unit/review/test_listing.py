@@ -67,3 +67,9 @@ def test_what_came_between_the_start_and_the_first_page_is_listed(tmp_path: Path
         write_results(tmp_path, recordings=ITEMS[1:3])
         listing.refresh()
         assert len(listing.rows(Wanted(shown="all"), Answers())) == 3
+
+
+def test_an_address_has_all_digits_of_alpha() -> None:
+    wanted = Wanted(alpha=0.01234567891)
+    assert Wanted.of_query(dict(wanted.fields()), Wanted()) == wanted
+    assert Wanted(alpha=0.05).query() == "alpha=0.05"
