@@ -10,6 +10,7 @@ import click
 import duckdb  # noqa: F401 - where it is missing, `avizor` names the extra that brings it
 
 from avizor_inference.cli_option_groups import GroupedCommand
+from avizor_inference.error_text import counted
 from avizor_inference.finite_range import FiniteRange
 from avizor_inference.items.file_access import name_of
 from avizor_inference.review_answers import ANSWERS_FILE, MOST_NAME, AnswerFile
@@ -115,8 +116,9 @@ def _export(results: Results, file: AnswerFile, format: ExportFormat, out: Path)
     from avizor_review.exports import export_answers
 
     done = export_answers(results.tables, file.answers(), format, out)
-    what = {"csv": "answers", "labels": "labelled files"}.get(format, "files of labels")
-    click.echo(f"{done.written} {what} in {out}" + (f"; {done.left_out} left out" if done.left_out else ""))
+    what = {"csv": ("answer", "answers"), "labels": ("labelled file", "labelled files")}
+    written = counted(done.written, *what.get(format, ("file of labels", "files of labels")))
+    click.echo(f"{written} in {out}" + (f"; {done.left_out} left out" if done.left_out else ""))
 
 
 def _reviewer(given: str | None) -> str:
