@@ -31,6 +31,7 @@ _NO_IMAGE, _READ = "not an image that can be read ({})", "PNG, JPEG, WebP, BMP, 
 
 # A picture of more pixels than this is refused before it is decoded: a small file can unpack to gigabytes.
 MAX_PIXELS = 64_000_000
+_TOO_LARGE = f"the image has {{}}; at most {MAX_PIXELS:,} are decoded; make it smaller, or cut it into parts"
 
 # Pixels on a side: as many as a JPEG can have. For each row Pillow holds more than its pixels, so a narrow one costs gigabytes.
 MAX_SIDE = 65_535
@@ -51,6 +52,8 @@ def open_image(source: bytes | BinaryIO, spec: PixelFormat) -> Image.Image:
         image = _opened(source)
         image.load()
         ImageOps.exif_transpose(image, in_place=True)  # each copy of a large picture is hundreds of megabytes
+        if image.mode == "LAB":  # Pillow can convert it only with a profile
+            raise MediaError("the image has the colours of Lab, which are not converted; save it as RGB or grey")
         upright = _of_8_bits(image)
         return upright if upright.mode == mode else upright.convert(mode)
 
@@ -70,13 +73,17 @@ def _mode_of(spec: PixelFormat) -> str:
 
 @contextmanager
 def image_errors(source: bytes | BinaryIO) -> Iterator[None]:
-    """Raise what Pillow raises of an image as MediaError."""
+    """Raise what Pillow raises of an image as MediaError. Its warnings, of tags and sizes, name no file, and are not shown."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except UnidentifiedImageError as error:
         raise MediaError(_NO_IMAGE.format("it is empty" if _is_empty(source) else _READ)) from error
     except (MediaError, MemoryError):
         raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit, which it looks at before it tells the size
+        raise MediaError(_TOO_LARGE.format(f"more than {MAX_PIXELS:,} pixels")) from error
     except Exception as error:  # a broken file can raise nearly anything from a decoder
         if "truncated" in str(error).lower() or _is_cut_off_webp(source):
             raise MediaError(f"the image was cut off, or is damaged ({one_line(error)})") from error
@@ -105,11 +112,9 @@ def _is_cut_off_webp(source: bytes | BinaryIO) -> bool:
 
 def _opened(source: bytes | BinaryIO) -> Image.Image:
     """Read the header of an image. Raises MediaError for one that is too large, or of several pictures, or what Pillow does."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit
-        image = Image.open(_as_file(source), formats=FORMATS)
+    image = Image.open(_as_file(source), formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:
-        raise MediaError(f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are decoded")
+        raise MediaError(_TOO_LARGE.format(f"{image.width} x {image.height} pixels"))
     if max(image.size) > MAX_SIDE:
         raise MediaError(
             f"the image has {image.width} x {image.height} pixels; at most {MAX_SIDE:,} on a side are decoded; cut it into "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from support.media import claimed_png
 
 from avizor_inference.errors import MediaError
-from avizor_inference.items.images import decode_image
+from avizor_inference.items.images import check_header, decode_image
 from avizor_inference.items.input_spec import ImageInput
 
 GREY = np.array([[0, 25700], [51400, 65535]], np.uint16)
@@ -91,6 +92,33 @@ def test_a_webp_that_was_cut_off_is_called_so(as_file: bool) -> None:
 def test_a_picture_that_is_too_long_on_a_side_is_refused_by_its_header(size: tuple[int, int]) -> None:
     with pytest.raises(MediaError, match=f"has {size[0]} x {size[1]} pixels; at most 65,535 on a side are decoded; cut it"):
         decode_image(claimed_png(*size), spec(1))
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [((12_000, 12_000), "12000 x 12000"), ((60_000, 60_000), "more than 64,000,000"), ((2**31 - 1, 9), "more than")],
+)
+def test_a_picture_of_too_many_pixels_is_refused_in_the_same_words(size: tuple[int, int], said: str) -> None:
+    """Pillow refuses the largest ones itself, before it tells their size."""
+    with pytest.raises(MediaError, match=f"^the image has {said}.* pixels; at most 64,000,000 are decoded; make it smaller"):
+        decode_image(claimed_png(*size), spec(1))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("count", [1, 2])
+def test_tags_that_are_damaged_cost_nothing_and_say_nothing(count: int) -> None:
+    buffer = io.BytesIO()
+    exif = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">HHHII", count, 0x10E, 2, 100, 5000)  # it ends before its data
+    Image.new("L", (8, 8), 7).save(buffer, "JPEG", exif=exif)
+    assert decode_image(buffer.getvalue(), spec(1)).shape == (2, 2, 1)
+    check_header(buffer.getvalue(), spec(1))
+
+
+def test_colours_of_lab_are_refused_with_what_to_do() -> None:
+    buffer = io.BytesIO()
+    Image.new("LAB", (8, 8)).save(buffer, "TIFF")
+    with pytest.raises(MediaError, match=r"^the image has the colours of Lab, which are not converted; save it as RGB"):
+        decode_image(buffer.getvalue(), spec(3))
 
 
 @pytest.mark.parametrize("kind", ["EPS", "TGA", "ICO", "JPEG2000", "PPM", "PCX", "SGI", "IM", "DDS"])
