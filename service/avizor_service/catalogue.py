@@ -6,6 +6,7 @@ changes in `refresh` only, after the new one has been opened and proven; calls t
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -36,6 +37,9 @@ _log = logging.getLogger(__name__)
 # What passes by itself, and says nothing about a version.
 _PASSES = (EngineUnavailable, EngineBusy, DeadlineExceeded)
 
+# What the system says of itself, not of a file: the same file may be read a moment later.
+_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT)
+
 
 @dataclass(frozen=True)
 class _Look:
@@ -48,6 +52,17 @@ class _Look:
     specs: tuple[ModelSpec, ...]
     problems: dict[int, str] = field(default_factory=dict)
     ready: int = 0  # the version that answers; 0 for none
+
+
+class _Problems(dict[int, str]):
+    """Holds what is wrong with a model: see `_Look`. may_pass: whether something of it says nothing about the files."""
+
+    may_pass = False
+
+    def note(self, version: int, error: AvizorError) -> None:
+        """Take in what is wrong with a version."""
+        self[version] = str(error)
+        self.may_pass |= isinstance(error.__cause__, OSError) and error.__cause__.errno in _SYSTEM
 
 
 class Catalogue:
@@ -237,7 +252,7 @@ class Catalogue:
 
     def _refresh(self, name: str, *, asked: bool) -> None:
         mark, before = fingerprint(self._repository.root / name), self._looks.get(name)
-        problems: dict[int, str] = {}
+        problems = _Problems()
         specs: tuple[ModelSpec, ...] = ()
         try:
             loaded = self._engine.loaded(name)
@@ -252,12 +267,13 @@ class Catalogue:
         except _PASSES:
             raise
         except AvizorError as error:
-            problems[0] = str(error)
+            problems.note(0, error)
             chosen = self._newest.get(name)
         self._let_go(name, chosen)
+        mark = () if problems.may_pass else mark  # then the next look is at the same files again
         self._looks[name] = _Look(mark, specs, problems, chosen.version.version if chosen else 0)
 
-    def _best(self, name: str, candidates: Sequence[int], problems: dict[int, str]) -> OpenVersion | None:
+    def _best(self, name: str, candidates: Sequence[int], problems: _Problems) -> OpenVersion | None:
         """Return the first of these versions that may answer, opened and proven, or None. problems: filled by version."""
         for place, number in enumerate(candidates):
             try:
@@ -265,10 +281,10 @@ class Catalogue:
             except _PASSES:
                 raise
             except AvizorError as error:
-                problems[number] = str(error)
+                problems.note(number, error)
         return None
 
-    def _proven(self, name: str, number: int, older: Sequence[int], problems: dict[int, str]) -> OpenVersion:
+    def _proven(self, name: str, number: int, older: Sequence[int], problems: _Problems) -> OpenVersion:
         """Return a version that may answer. Raises AvizorError if it may not.
 
         older: what could answer instead. problems: where is noted what is wrong with a version that may answer all the same.
@@ -281,10 +297,10 @@ class Catalogue:
         except _PASSES:
             raise
         except AvizorError as error:  # it goes on, whatever has happened to its files
-            problems[number] = str(error)
+            problems.note(number, error)
             return current
 
-    def _renewed(self, current: OpenVersion, problems: dict[int, str]) -> OpenVersion:
+    def _renewed(self, current: OpenVersion, problems: _Problems) -> OpenVersion:
         """Return what is to answer instead of an open version: itself, or one with another calibration. Raises AvizorError."""
         version = self._repository.version(current.version.name, current.version.version)
         if version.manifest != current.manifest:
@@ -320,7 +336,7 @@ class Catalogue:
         opened.is_proven = True
         return opened
 
-    def _judged(self, opened: OpenVersion, older: Sequence[int], problems: dict[int, str]) -> OpenVersion:
+    def _judged(self, opened: OpenVersion, older: Sequence[int], problems: _Problems) -> OpenVersion:
         """Return a version, after its calibration was chosen, if it has some that can be used.
 
         Without one it has no verdicts. Raises AvizorError if there would be verdicts of an older version instead.
@@ -337,7 +353,7 @@ class Catalogue:
         except AvizorError as error:
             if falls_back:
                 raise
-            problems[opened.version.version] = str(error)
+            problems.note(opened.version.version, error)
         return opened
 
     def _is_calibrated(self, name: str, number: int) -> bool:
@@ -367,7 +383,7 @@ class Catalogue:
         first: AvizorError | None = None
         for place, number in enumerate(candidates):
             try:
-                return self._judged(self._proven_when_asked(name, number), candidates[place + 1 :], {})
+                return self._judged(self._proven_when_asked(name, number), candidates[place + 1 :], _Problems())
             except _PASSES:
                 raise
             except AvizorError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -149,6 +150,29 @@ def test_a_version_that_is_mended_is_taken(tmp_path: Path, catalogue: Catalogue)
     manifest.write_text(right)
     catalogue.refresh()
     assert states(catalogue) == {("v", 2): ("READY", "")}
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+def test_what_the_system_could_not_read_for_a_moment_is_looked_at_again(
+    tmp_path: Path, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Nothing of the files changes when there is room for open files again, for example."""
+    catalogue.refresh()
+    write_version(tmp_path, "v", 2)
+    write_version(tmp_path, "w", 1)
+
+    def fails(_path: Path) -> str:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("avizor_inference.repository.probe.sha256_of_file", fails)
+        for _ in range(2):
+            catalogue.refresh()
+            assert "probe.npz: cannot be read" in states(catalogue)["v", 2][1]
+            assert states(catalogue)["v", 1] == ("READY", "")
+            assert states(catalogue)["w", 1][0] != "READY"
+    catalogue.refresh()
+    assert states(catalogue) == {("v", 2): ("READY", ""), ("w", 1): ("READY", "")}
 
 
 def test_a_version_that_is_replaced_while_it_answers_goes_on_as_it_was(tmp_path: Path, catalogue: Catalogue) -> None:
