@@ -87,9 +87,15 @@ def listed_items(paths: Sequence[str], model: Model, rule: Rule, *, mix_channels
 
 
 def _content(path: str) -> Path | bytes:
-    """Return a file as it is sent. The bytes of a pipe are read now, once: items are asked for again if one is too large."""
+    """Return a file as it is sent. The bytes of a pipe are read now, once: items are asked for again if one is too large.
+
+    Raises InputError.
+    """
     if path == STANDARD_INPUT:
-        return sys.stdin.buffer.read()
+        data = sys.stdin.buffer.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise InputError(f"standard input has more than {MOST_BYTES >> 20} MiB; send less, or use a batch job")
+        return data
     file = Path(path)
     return read_file(file) if file.is_fifo() and file.suffix.lower() != ".npy" else file
 
