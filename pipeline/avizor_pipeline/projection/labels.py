@@ -90,7 +90,10 @@ def _of_file(uris: pa.ChunkedArray, path: Path) -> list[str | None]:
     if name is None or _LABEL not in table.column_names:
         raise SettingsError(f"{path} has the columns {', '.join(table.column_names)}; it needs `uri` (or `path`) and `label`")
     items, given = (_texts(path, table, each) for each in (name, _LABEL))
-    by_uri = {_spelt(item): label or None for item, label in zip(items, given, strict=True) if item}
+    by_uri: dict[str, str] = {}
+    for item, label in zip(items, given, strict=True):
+        if item and label and (other := by_uri.setdefault(_spelt(item), label)) != label:
+            raise SettingsError(f"{path} has two labels for {item}, {other} and {label}; leave one of them out")
     below = {_spelt(name_of(str(path.parent / item))): label for item, label in by_uri.items()}
     spelt = [_spelt(uri) for uri in uris.to_pylist()]
     labels = [by_uri.get(uri, below.get(uri)) for uri in spelt]

@@ -63,11 +63,13 @@ def test_what_gives_no_label_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("uri,label\nx.wav,1\n")
     (tmp_path / "columns.csv").write_text("name,class\nx.wav,1\n")
     (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "twice.csv").write_text("uri,label\na.wav,1\na.wav,\na.wav,1\na.wav,2\n")
     (tmp_path / "latin.csv").write_bytes(b"uri,label,gr\xf6sse\nx.wav,1,2\n")
     for label, pattern, message in (
         (str(tmp_path / "other.csv"), "", "for no item of the results"),
         (str(tmp_path / "columns.csv"), "", "it needs `uri`"),
         (str(tmp_path / "empty.csv"), "", "cannot be read"),
+        (str(tmp_path / "twice.csv"), "", "has two labels for a.wav, 1 and 2; leave one of them out"),
         (str(tmp_path / "absent.csv"), "", "cannot be read"),
         (str(tmp_path / "latin.csv"), "", "cannot be read"),
         ("truth", "", "give `predicted`"),
