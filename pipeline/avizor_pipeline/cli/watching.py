@@ -35,6 +35,7 @@ from avizor_pipeline.reporting.watch_metrics import WatchMetrics
 from avizor_pipeline.runners.local import LocalRunner
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.output_files import OutputPath
+from avizor_pipeline.sinks.output_folder import Finished
 from avizor_pipeline.sinks.part_files import Commit
 from avizor_pipeline.sinks.section_files import SectionRecord
 from avizor_pipeline.sources.open_source import open_source
@@ -103,10 +104,13 @@ class Watching:
             self.stop,
             on_round,
         )
-        self._begin(begun, f"watching {', '.join(roots)}")
-        arrivals.start()
+
+        def on_resume(finished: Finished) -> None:  # the output folder is that of this job now
+            self._begin(begun, finished, f"watching {', '.join(roots)}")
+            arrivals.start()
+
         try:
-            commits = run_live(self.settings, self.out, begun.plan, models, runner, rounds, self.outcome.resume)
+            commits = run_live(self.settings, self.out, begun.plan, models, runner, rounds, on_resume)
             self._take(commits, calibrations)
         finally:
             arrivals.stop()
@@ -146,11 +150,15 @@ class Watching:
             on_look,
             on_section,
         )
-        self._begin(begun, f"watching standard input as source {source!r}")
-        self._take(job.run(begun.plan, self.outcome.resume), calibrations)
+
+        def on_resume(finished: Finished) -> None:
+            self._begin(begun, finished, f"watching standard input as source {source!r}")
+
+        self._take(job.run(begun.plan, on_resume), calibrations)
         return self._end(calibrations.judging)
 
-    def _begin(self, begun: Begun, what: str) -> None:
+    def _begin(self, begun: Begun, finished: Finished, what: str) -> None:
+        self.outcome.resume(finished)
         self._plan(begun.plan.files)
         known = f", {counted(begun.plan.files, 'item')} of earlier runs" if begun.plan.rounds else ""
         click.echo(f"avizor watch: {what}{known}", err=True)

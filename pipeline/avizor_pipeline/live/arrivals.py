@@ -112,9 +112,10 @@ class Arrivals:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more. A look that hangs, since a file server is away, is not waited for."""
+        """Look no more, if it was begun. A look that hangs, since a file server is away, is not waited for."""
         self._over.set()
-        self._thread.join(1.0)
+        if self._thread.is_alive():
+            self._thread.join(1.0)
 
     def take(self) -> list[Entry]:
         """Return what is finished, as the look after the last call has found it. Raises what has ended the thread."""

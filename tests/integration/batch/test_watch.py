@@ -265,3 +265,18 @@ def test_what_cannot_be_watched_is_refused(models: Path, tmp_path: Path, words: 
     assert refused.returncode != 0
     assert said in refused.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("what", ["incoming", "-"])
+def test_a_job_that_is_refused_by_its_output_says_nothing_else(models: Path, tmp_path: Path, what: str) -> None:
+    """A file that has changed is not named either: nothing is watched."""
+    incoming = tmp_path / "incoming"
+    write_wav(incoming / "0.wav", tone(1.1))
+    out = tmp_path / "out"
+    assert batch(incoming, models, out).returncode == 0
+    write_wav(incoming / "0.wav", tone(1.2))
+    more = ("--rate", "8000") if what == "-" else ()
+    refused = warm_run(watch_command(what, models, out, "--top-k", "7", *more), input="", cwd=tmp_path)
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith(f"Error: {out} holds a job with other ")
