@@ -26,7 +26,14 @@ SUMMARIES = {
 }
 
 # For each extra a library that it brings and others do not: without it no command of the extra works.
-_NEEDED = {"client": "grpc", "export": "torch", "pipeline": "rich", "review": "duckdb", "service": "uvloop"}
+_NEEDED = {
+    "client": "grpc",
+    "export": "torch",
+    "inference": "onnxruntime",
+    "pipeline": "rich",
+    "review": "duckdb",
+    "service": "uvloop",
+}
 
 
 def summary_of(name: str, extra: str) -> str | None:

@@ -77,6 +77,15 @@ def test_a_command_whose_extra_is_missing_is_listed_with_it() -> None:
     assert listed.count("Not installed: needs avizor[export].") == sum("_export" in entry for entry in entries())
 
 
+@pytest.mark.parametrize("arguments", [["explain"], ["explain", "--help"], ["explain", "occlusion", "--help"]])
+def test_a_group_whose_extra_is_missing_says_so_before_it_loads_its_sub_commands(arguments: list[str]) -> None:
+    without = WITHOUT.format(module="onnxruntime")
+    called = python(without, "avizor", *arguments)
+    assert "Traceback" not in called.stderr
+    assert "pip install 'avizor[inference]'" in " ".join((called.stdout + called.stderr).split())
+    assert "explain     Not installed: needs avizor[inference]." in python(without, "avizor", "--help").stdout
+
+
 def entries() -> list[str]:
     return [entry.value for entry in entry_points(group=GROUP)]
 
