@@ -40,6 +40,7 @@ from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
 from avizor_service.metrics_server import serve_metrics
 from avizor_service.model_watch import ModelWatch
+from avizor_service.open_files import allow_open_files
 from avizor_service.open_inference import servicer as open_inference
 from avizor_service.receiving import Receiver
 from avizor_service.reflection import serve_reflection
@@ -80,6 +81,8 @@ async def run(settings: Settings, started: Callable[[Addresses], None], whole: W
     with contextlib.ExitStack() as stack:
         dropped = metrics.log_lines_dropped.inc
         log = stack.enter_context(open_log(settings.log_format, settings.log_level, settings.log_calls, dropped, whole.worker))
+        if whole is ALONE:
+            allow_open_files(settings.max_connections)
         tracing = stack.enter_context(open_tracing(settings.otlp_endpoint))
         access = open_access(settings, metrics, reloading, whole)
         gateway, decoders = _open_gateway(settings, metrics, whole, stack)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shlex
 import shutil
 import signal
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 import trustme
 from integration.gateway import AVIZOR, IMAGE, Gateway, Stub, gateway, refused
@@ -48,6 +50,28 @@ def classified(address: str) -> str:
     with grpc.insecure_channel(address) as channel:
         answer = Stub(channel).Classify(pb.ClassifyRequest(model="digits", items=[IMAGE]), timeout=20)
         return str(answer.items[0].error.message)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_as_many_files_may_be_open_as_connections_need(models: Path, workers: int) -> None:
+    with served_by_shell("ulimit -Sn 256; $AVIZOR", models, "--workers", workers) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"serving gRPC on ")
+        those = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+        soft = {resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] for pid in those}
+        assert soft == {2 * 1000 + 512}
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def test_a_limit_of_open_files_that_is_too_low_is_said(models: Path, tmp_path: Path) -> None:
+    with served_by_shell(f"ulimit -n 300; $AVIZOR 2>{tmp_path}/log", models, "--max-connections", 100) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline().decode()
+        assert classified(line.split()[3].strip(",")) == ""
+        process.terminate()
+        assert process.wait(20) == 0
+    assert "only 300 files may be open at once, and 712 are needed with --max-connections 100" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -15,6 +15,7 @@ from pathlib import Path
 from avizor_service.logs.open_log import open_log
 from avizor_service.metrics import WorkerMetrics
 from avizor_service.metrics_server import serve_metrics
+from avizor_service.open_files import allow_open_files
 from avizor_service.settings import Settings
 from avizor_service.whole import Addresses
 from avizor_service.workers.gauges import Family
@@ -48,6 +49,7 @@ async def run_workers(settings: Settings, started: Callable[[Addresses], None]) 
         loop.add_signal_handler(number, stopped.set)
     with contextlib.ExitStack() as stack:
         stack.enter_context(open_log(settings.log_format, settings.log_level, settings.log_calls, _lines_dropped))
+        allow_open_files(settings.max_connections)  # the workers inherit it
         port = stack.enter_context(held_port(settings.host, settings.port, "--port"))
         folder = Path(stack.enter_context(_folder()))
         http_port = settings.http_port
