@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
 import random
 import sys
@@ -81,12 +82,24 @@ def create_network(factory: str, arguments: Mapping[str, object]) -> nn.Module:
     try:
         network = target(**arguments)
     except (Exception, SystemExit) as error:  # the user's own code
-        raise ExportError(f"{factory!r} failed with {type(error).__name__}: {error}") from error
+        hint = "" if _takes(target, arguments) else "; give what it needs, and nothing else, as --set NAME=JSON"
+        raise ExportError(f"{factory!r} failed with {type(error).__name__}: {error}{hint}") from error
     # Take the module inside a compiled one: the export translates it differently, and reads values of its layers.
     network = getattr(network, "_orig_mod", network)
     if not isinstance(network, nn.Module):
         raise ExportError(f"{factory!r} returned a {type(network).__name__}; it has to return a torch module")
     return network
+
+
+def _takes(target: Callable[..., object], arguments: Mapping[str, object]) -> bool:
+    """Return whether a factory can be called with these arguments, as far as it can be told."""
+    try:
+        inspect.signature(target).bind(**arguments)
+    except TypeError:
+        return False
+    except ValueError:  # a built-in function, which does not tell
+        pass
+    return True
 
 
 def _import_factory(factory: str) -> Callable[..., object]:
