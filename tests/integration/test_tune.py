@@ -212,7 +212,7 @@ def test_tune_compares_all_engines_and_a_batch_job_runs_each_model_on_the_one_th
 
 
 def test_a_model_that_does_not_bear_bf16_is_not_measured_in_it(tuning: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_opened: object, version: ModelVersion) -> None:
+    def refuse(_opened: object, version: ModelVersion, _precision: object) -> None:
         raise VersionRefused(f"{version.name} differs")
 
     monkeypatch.setattr(openvino, "_prove", refuse)
