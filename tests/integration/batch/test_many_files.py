@@ -20,6 +20,7 @@ PLAN = """
 import json, sys
 from pathlib import Path
 import avizor_pipeline.cli  # as the command begins
+from avizor_inference.job_results import ROWS_FORMAT
 from avizor_pipeline.plan import plan_job
 from avizor_pipeline.process_memory import memory_use
 from avizor_pipeline.settings import JobSettings

@@ -41,7 +41,6 @@ from avizor_pipeline.verify import verify_job
 # What changes the disk: where it is looked up, and its name.
 CHANGES: tuple[tuple[Any, str], ...] = (
     *((os, name) for name in ("write", "pwrite", "ftruncate", "fsync", "replace", "rename", "unlink", "mkdir", "rmdir")),
-    (Path, "write_text"),
     (shutil, "copyfileobj"),
     *((pq.ParquetWriter, name) for name in ("__init__", "write_table", "write_batch", "close")),
 )
