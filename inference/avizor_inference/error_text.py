@@ -1,9 +1,10 @@
-"""Return the texts of errors that were raised by the system, a library or another program, for a message of ours."""
+"""Write parts of messages: what the system, a library or another program says in an error, and numbers and names of things."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 
 from avizor_inference.errors import GpuFull
 
@@ -43,6 +44,12 @@ def one_line(error: BaseException) -> str:
 def counted(count: int, noun: str, plural: str = "") -> str:
     """Return a number of things. plural: of the noun, if it is not one with an `s`."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
+def named(names: Sequence[str], most: int = 3) -> str:
+    """Return the first few names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def shortened(text: str) -> str:

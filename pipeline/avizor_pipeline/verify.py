@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from avizor_inference import error_text
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.file_access import name_of
 from avizor_inference.job_results import COMMITS, SUMMARY_FILE
@@ -182,7 +183,7 @@ def _problems(out: OutputPath, commit: Commit, expected: Mapping[str, set[str]],
     elif wrong := sorted(key for key in counts.keys() | windows.keys() if counts[key] != windows.get(key, 0)):
         uri, model = wrong[0]
         found, by_items = counts[uri, model], windows.get((uri, model), 0)
-        yield f"{uri} has {found} row{'s' * (found != 1)} of {model} in windows/, and {by_items} by recordings/"
+        yield f"{uri} has {error_text.counted(found, 'row')} of {model} in windows/, and {by_items} by recordings/"
 
 
 def _rows(out: OutputPath, commit: Commit, table: str, columns: list[str]) -> list[Mapping[str, Any]]:

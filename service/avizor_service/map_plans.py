@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.engines.base import Engine
+from avizor_inference.error_text import named
 from avizor_inference.errors import InvalidInput, NotExplainable
 from avizor_inference.explain.error_map import error_map
 from avizor_inference.explain.heat_map import HeatMap
@@ -108,8 +109,9 @@ def _target(model: OpenVersion, label: str) -> int | None:
     if not label:
         return None
     if label not in labels:
-        some = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
-        raise InvalidInput(f"model {model.version.name!r} has no class {label[:100]!r}; it has {some}", field="label")
+        raise InvalidInput(
+            f"model {model.version.name!r} has no class {label[:100]!r}; it has {named(labels, 20)}", field="label"
+        )
     return labels.index(label)
 
 

@@ -8,6 +8,7 @@ from avizor_export.fitting.choices import Choice
 from avizor_export.fitting.folder import NormalItems
 from avizor_export.fitting.kinds.base import Chosen
 from avizor_export.networks.input_description import parse_input
+from avizor_inference.error_text import named
 from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
@@ -17,11 +18,10 @@ _FILES_NAMED = 6  # each with what it gave
 
 def items_found(items: NormalItems, plural: str, groups: str, counts: Mapping[str, int], most: int) -> Choice:
     """Return what was found, as a choice. groups: what is counted, such as `in 3 classes`. most: of them that are named."""
-    shown = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())[:most])
-    more = f" and {len(counts) - most} more" if len(counts) > most else ""
+    shown = named([f"{name} {count}" for name, count in sorted(counts.items())], most)
     chosen = f", chosen by chance of {items.listed}" if items.listed > len(items) else ""
-    named = "" if list(counts) == [DEFAULT_SOURCE] else f" ({shown}{more})"
-    return Choice("items", f"{len(items)} {plural}", f"{items.where.name} lists them, {groups}{named}{chosen}")
+    told = "" if list(counts) == [DEFAULT_SOURCE] else f" ({shown})"
+    return Choice("items", f"{len(items)} {plural}", f"{items.where.name} lists them, {groups}{told}{chosen}")
 
 
 def files_choice(items: NormalItems, plural: str) -> Iterator[Choice]:

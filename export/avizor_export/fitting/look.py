@@ -11,9 +11,10 @@ from typing import BinaryIO
 import numpy as np
 
 from avizor_export.fitting.folder import NormalItems, Where
-from avizor_export.fitting.kinds.base import KindToFit, named
+from avizor_export.fitting.kinds.base import KindToFit
 from avizor_export.fitting.kinds.table import RowsToFit
 from avizor_export.fitting.unreadable import Unreadable
+from avizor_inference.error_text import named
 from avizor_inference.errors import DatasetError, MediaError
 from avizor_inference.items.column_names import conversion, other_separator_of
 from avizor_inference.items.data.csv_records import header_of
@@ -117,9 +118,8 @@ def column_notes(items: NormalItems) -> Iterator[str]:
         if more := [column for column in _header(entry) if column not in items.row_columns]:
             other.append(f"{name} ({named(more)})")
     if other:
-        shown = ", ".join(other[:_NAMED]) + (f" and {len(other) - _NAMED} more" if len(other) > _NAMED else "")
         some = f"{len(other)} tables have" if len(other) > 1 else "1 table has"
-        yield f"{some} columns that the first one does not have, and which are left out: {shown}"
+        yield f"{some} columns that the first one does not have, and which are left out: {named(other, _NAMED)}"
 
 
 def _refuse_other_separator(entry: Entry, file: BinaryIO) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from avizor_export.fitting.folder import NormalItems
+from avizor_inference.error_text import named
 from avizor_inference.errors import DatasetError, InvalidInput, MediaError
 from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.dataset import Entry
@@ -145,5 +146,4 @@ def _group(reason: str, places: Sequence[str], plural: str) -> str:
 
 def _names(places: Sequence[str]) -> str:
     """Return the first of these names, each once, and how many more there are."""
-    names = [*dict.fromkeys(places)]
-    return ", ".join(names[:_BY_NAME]) + (f" and {len(names) - _BY_NAME} more" if len(names) > _BY_NAME else "")
+    return named([*dict.fromkeys(places)], _BY_NAME)

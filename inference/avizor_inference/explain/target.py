@@ -11,6 +11,7 @@ import numpy as np
 from avizor_inference.arrays import Array, Floats, Items
 from avizor_inference.engines.base import Engine, InferRequest
 from avizor_inference.engines.infer_rows import infer_batches
+from avizor_inference.error_text import named
 from avizor_inference.errors import InvalidInput
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelVersion
@@ -37,7 +38,7 @@ def class_target(manifest: Manifest, wanted: str | int) -> Target:
     labels = manifest.labels or tuple(map(str, range(count)))
     index = labels.index(wanted) if isinstance(wanted, str) and wanted in labels else wanted
     if isinstance(index, str) or not 0 <= index < count:
-        raise InvalidInput(f"model {manifest.name!r} has no class {wanted!r}; it has {_some(labels)}")
+        raise InvalidInput(f"model {manifest.name!r} has no class {wanted!r}; it has {named(labels, 20)}")
     return Target("probabilities", index, labels[index], "probability")
 
 
@@ -83,7 +84,3 @@ def _answers(
     request = InferRequest(version.name, {}, [output], version.version, timeout_s)
     for result in infer_batches(engine, request, ({name: rows} for rows in batches), in_flight=2):
         yield result[output]
-
-
-def _some(labels: tuple[str, ...]) -> str:
-    return ", ".join(labels) if len(labels) <= 20 else f"{', '.join(labels[:20])} and {len(labels) - 20} more"

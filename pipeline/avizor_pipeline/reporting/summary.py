@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from avizor_inference.anomaly.calibration_text import cross_fitted_note
 from avizor_inference.anomaly.p_values import for_each_source, level, recordings_needed
-from avizor_inference.error_text import printable
+from avizor_inference.error_text import named, printable
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.items.windows import ChannelMode
 from avizor_inference.job_results import SUMMARY_FILE
@@ -140,13 +140,13 @@ def source_notes(pooled: Mapping[str, int], model: JobModel, alpha: float, confi
     if few := [f"{printable(source)} ({count})" for source, count in sorted(pooled.items()) if count]:
         kept = "" if confidence is None else ", without the confidence"
         yield (
-            f"  Note: {_first(few, ROWS_SHOWN)}: too few calibration {model.items} for {level(alpha, confidence)}, which needs "
+            f"  Note: {named(few, ROWS_SHOWN)}: too few calibration {model.items} for {level(alpha, confidence)}, which needs "
             f"{recordings_needed(alpha, confidence)}: up to 1 in n + 1 normal ones may be flagged (n in brackets){kept}"
             f"{for_each_source(model.calibration, confidence) if model.calibration else ''}"
         )
     if never := [printable(source) for source, count in sorted(pooled.items()) if not count]:
         what = "judged by all other sources together, without the promise"
-        yield f"  Note: {_first(never, ROWS_SHOWN)} never calibrated: {what}{_known(model)}"
+        yield f"  Note: {named(never, ROWS_SHOWN)} never calibrated: {what}{_known(model)}"
         if DEFAULT_SOURCE in never:
             yield _FLAT
 
@@ -154,9 +154,4 @@ def source_notes(pooled: Mapping[str, int], model: JobModel, alpha: float, confi
 def _known(model: JobModel) -> str:
     """Return which sources the calibration of a model has, to follow a message: one that it lacks may be mistyped."""
     names = model.calibration.source_names if model.calibration else []
-    return f"; the calibration has {_first([printable(name) for name in names], _NAMED)}" if names else ""
-
-
-def _first(names: Sequence[str], most: int) -> str:
-    """Return the first names, and how many more there are: a dataset may have thousands of sources."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return f"; the calibration has {named([printable(name) for name in names], _NAMED)}" if names else ""

@@ -10,11 +10,12 @@ from avizor_export.architectures.catalogue import ARCHITECTURES, IMAGENET
 from avizor_export.fitting.choices import Choice
 from avizor_export.fitting.classifier.networks import Design
 from avizor_export.fitting.folder import NormalItems, Where
-from avizor_export.fitting.kinds.base import Chosen, KindToFit, Wanted, named
+from avizor_export.fitting.kinds.base import Chosen, KindToFit, Wanted
 from avizor_export.fitting.kinds.table import is_label_name
 from avizor_export.fitting.look import LOOKED_AT, columns_of, kind_of, sample
 from avizor_export.fitting.unreadable import Unreadable
 from avizor_export.networks.torchvision_weights import check_has_weights
+from avizor_inference.error_text import named
 from avizor_inference.errors import DatasetError, ExportError
 from avizor_inference.items.input_spec import InputSpec
 

@@ -25,6 +25,7 @@ from avizor_export.fitting.kept import Kept
 from avizor_export.fitting.progress import training_progress
 from avizor_export.front_ends.build import feature_shape
 from avizor_export.stages import stage
+from avizor_inference.error_text import named
 from avizor_inference.errors import DatasetError
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.repository.models import ModelVersion
@@ -111,8 +112,7 @@ def check_same_classes(items: NormalItems, labels: tuple[str, ...], name: str) -
 
 
 def _classes(names: list[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"the class{'es' * (len(names) > 1)} {', '.join(map(repr, names[:5]))}{more}"
+    return f"the class{'es' * (len(names) > 1)} {named([*map(repr, names)], 5)}"
 
 
 def _open(earlier: Earlier) -> tuple[Design, nn.Module]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -65,9 +65,3 @@ class KindToFit(ABC):
     def choose_for_classes(self, wanted: Wanted) -> Chosen:
         """Return the input of a classifier. Raises DatasetError if there is none."""
         return self.choose(wanted)
-
-
-def named(names: Sequence[str], most: int = 3) -> str:
-    """Return the first few names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

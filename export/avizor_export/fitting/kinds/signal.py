@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from avizor_export.fitting.choices import Choice
-from avizor_export.fitting.kinds.base import Chosen, KindToFit, Wanted, named
+from avizor_export.fitting.kinds.base import Chosen, KindToFit, Wanted
+from avizor_inference.error_text import named
 from avizor_inference.errors import DatasetError, MediaError
 from avizor_inference.items.audio import opened_sound
 from avizor_inference.items.dataset import Entry

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avizor_export.fitting.choices import Choice
-from avizor_export.fitting.kinds.base import Chosen, KindToFit, Wanted, named
+from avizor_export.fitting.kinds.base import Chosen, KindToFit, Wanted
+from avizor_inference.error_text import named
 from avizor_inference.errors import DatasetError
 from avizor_inference.items.column_names import conversion
 from avizor_inference.items.dataset import Entry
