@@ -14,15 +14,16 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from prometheus_client import push_to_gateway, pushadd_to_gateway
 
 from avizor_inference.caller_token import token_in
-from avizor_inference.error_text import one_line, reason
+from avizor_inference.error_text import one_line, reason, shortened
 from avizor_inference.errors import SettingsError, TokenFileError
 from avizor_pipeline.reporting.metrics import BatchMetrics
 
@@ -30,6 +31,8 @@ PUSH_TIMEOUT_S = 10.0
 
 # Seconds between two pushes of a running job. monitoring/prometheus/rules/batch.yml takes a job for killed after ten of them.
 PUSH_EVERY_S = 60.0
+
+_NO_TLS = "check that TLS is spoken there; without it, the address begins with http://"
 
 # Label of the group that holds the last success.
 _SUCCESS = {"outcome": "success"}
@@ -116,13 +119,14 @@ def check_gateway(address: str, access: PushAccess) -> None:
 
     Does not connect to it.
     """
-    try:
-        url = urlsplit(address if "://" in address else f"http://{address}")
-        well_formed = url.scheme in ("http", "https") and url.hostname and url.port != 0 and not url.netloc.endswith(":")
-    except ValueError:  # a port that is not a number, or a bracket that is not closed
-        well_formed = False
-    if not well_formed:
+    url = _split(address)
+    if url is None:
         raise SettingsError(f"--pushgateway {address} is not an address; write HOST:PORT, and an IPv6 address as [::1]:9091")
+    if url.username is not None:  # not shown: it may hold a password, and no push would send it
+        raise SettingsError(
+            f"--pushgateway: the address of {url.hostname} has a user's name in it, which is not sent; leave it out, and give "
+            "a token with --push-token-file"
+        )
     if access.token and url.scheme != "https":
         raise SettingsError(
             f"--push-token-file: the token would travel to {address} in plain text; write https://HOST:PORT/PATH"
@@ -130,6 +134,19 @@ def check_gateway(address: str, access: PushAccess) -> None:
     for option, path in (("--push-token-file", access.token), ("--push-ca-file", access.ca)):
         if path and not path.is_file():
             raise SettingsError(f"{option} {path}: there is no such file")
+
+
+def _split(address: str) -> SplitResult | None:
+    """Return the parts of a HOST:PORT or URL, None if it is neither, or has what would not reach a Pushgateway as it is."""
+    is_url = "://" in address
+    try:
+        url = urlsplit(address if is_url else f"http://{address}")
+        complete = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and not url.netloc.endswith(":")
+        complete = complete and (is_url or url.port is not None)  # without one, a bare HOST would be asked at port 80
+    except ValueError:  # a port that is not a number, or a bracket that is not closed
+        return None
+    plain = address.isprintable() and not set(address) & set(" ?#")
+    return url if complete and plain else None
 
 
 def _in_time(push: Callable[[], None]) -> str:
@@ -152,14 +169,23 @@ def _problem_of(push: Callable[[], None]) -> str:
     except TokenFileError as error:
         return str(error)
     except HTTPError as error:
-        what_to_do = "its front door knows no such token; see --push-token-file" if error.code == 401 else "see its log"
-        return f"it answered {error.code} {error.reason}; {what_to_do}"
+        return f"it answered {f'{error.code} {shortened(error.reason)}'.strip()}; {_what_to_do(error)}"
     except OSError as error:
         cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, OSError) else error
         if isinstance(cause, ssl.SSLError):  # its number is none of the system's
-            said = getattr(cause, "verify_message", "") or cause.reason
-            return f"TLS failed ({said}); name the certificates to trust with --push-ca-file"
+            untrusted = getattr(cause, "verify_message", "")
+            what_to_do = "name the certificates to trust with --push-ca-file" if untrusted else _NO_TLS
+            return f"TLS failed ({untrusted or cause.reason}); {what_to_do}"
         return f"{reason(cause)}; check that a Pushgateway is running there"
     except (ValueError, HTTPException) as error:
         return f"what answers there is not a Pushgateway ({one_line(error)}); give its HOST:PORT"
     return ""
+
+
+def _what_to_do(error: HTTPError) -> str:
+    """Return what to do about an answer that is no success. A push is not sent again to where it is redirected."""
+    if error.code == HTTPStatus.UNAUTHORIZED:
+        return "its front door knows no such token; see --push-token-file"
+    if 300 <= error.code < 400:
+        return f"it redirects to {shortened(error.headers.get('Location', ''))}; give the address of the Pushgateway there"
+    return "see its log"
