@@ -178,7 +178,7 @@ def counted(
     changes: Changes | None = None,
 ) -> Plan:
     """Return the plan over all rounds. See Plan."""
-    files, packed, ids, sources, kinds = 0, 0, dict[str, int](), Counter[str](), Counter[str]()
+    files, packed, ids, sources, together = 0, 0, dict[str, int](), Counter[str](), Counter[tuple[str, ...]]()
     source, lost = open_source(settings), dict[str, list[str]]()
     largest, sections, work = LargestFiles(), dict[str, int](), dict[str, int]()
     for shard, gone in _shards(settings, [*rounds, *([new] if new else [])], moved):
@@ -190,10 +190,14 @@ def counted(
         files += shard.items
         work[shard.id] = sum(entry.size for entry in shard.entries)
         for entry in shard.entries:
-            sources[entry.source] += entry.items
-            kinds.update(dict.fromkeys(of := source.kinds(entry), entry.items))
+            items = entry.items
+            sources[entry.source] += items
+            together[of := source.kinds(entry)] += items
             largest.add(of, entry)
             packed += entry.part is not None and entry.part.first == 0
+    kinds = Counter[str]()
+    for of, items in together.items():
+        kinds.update(dict.fromkeys(of, items))
     others = left_out or LeftOut(), changes or Changes(), sources, kinds, packed, largest.entries, sections, work
     return Plan(files, ids, rounds, new, moved, lost, *others)
 

@@ -22,7 +22,7 @@ from avizor_inference.job_results import ROWS_FORMAT
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.strict_json import validation_message
 from avizor_pipeline.models import choose, contents_for, row_columns_for
-from avizor_pipeline.settings import SHARD_MIB, ChosenModel, JobSettings
+from avizor_pipeline.settings import SHARD_FILES, SHARD_MIB, ChosenModel, JobSettings
 from avizor_pipeline.sources.root_names import place_of
 
 
@@ -95,6 +95,7 @@ class JobRequest:
                 row_columns=row_columns_for(versions),
                 limit=self.limit,
                 shard_mib=self.shard_mib,
+                shard_files=begun.shard_files if begun else SHARD_FILES,
                 top_k=self.top_k,
                 embeddings=self.embeddings,
                 reconstructions=name_of(str(self.reconstructions)) if self.reconstructions else "",

@@ -42,6 +42,9 @@ class PinnedCalibration(Strict):
 # Size of a shard in MiB. A file of audio that is longer is cut into sections.
 SHARD_MIB = 64
 
+# Most files in a shard, and the same in jobs that do not say it: they began before it could grow.
+SHARD_FILES, SHARD_FILES_BEFORE = 1024, 256
+
 
 class JobSettings(Strict):
     """Holds everything that decides what the rows are. Two jobs with equal settings over equal files have equal rows.
@@ -69,6 +72,7 @@ class JobSettings(Strict):
     channels: ChannelMode = Field(default="each", description="of sound, for models that take one at a time")
     limit: int | None = Field(default=None, ge=1, description="files of the dataset; null: all")
     shard_mib: int = Field(default=SHARD_MIB, ge=1, description="size of a shard in MiB")
+    shard_files: int = Field(default=SHARD_FILES_BEFORE, ge=1, description="most files in a shard")
     top_k: int = Field(default=3, ge=1, description="classes in the column top_k")
     embeddings: bool = Field(default=False, description="whether the column embedding is written")
     reconstructions: str = Field(default="", description="folder for reconstructions, as name_of writes it; empty: none")
@@ -94,6 +98,10 @@ class JobSettings(Strict):
     def digest(self) -> str:
         """Return the digest that identifies the settings, and is in the names of shards.
 
-        It leaves out the digests of manifests: jobs that do not have them yet go on with the names that they have.
+        It leaves out the digests of manifests, and the files in a shard where they are as ever: jobs that do not have them yet
+        go on with the names that they have.
         """
-        return digest_of_json(self.model_dump(mode="json", exclude={"models": {"__all__": {"manifest_sha256"}}}))
+        told = self.model_dump(mode="json", exclude={"models": {"__all__": {"manifest_sha256"}}})
+        if self.shard_files == SHARD_FILES_BEFORE:
+            del told["shard_files"]
+        return digest_of_json(told)

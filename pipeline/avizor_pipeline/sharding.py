@@ -18,9 +18,10 @@ from avizor_pipeline.sinks.section_files import section_id
 # A shard is full at the first of these limits: few files, so that progress is visible and little is repeated after a stop; few
 # bytes (JobSettings.shard_mib), so that long recordings are spread over the workers. Shards after the first SMALL_SHARDS may
 # have more files, since the three files of each shard that are flushed to disk take as long as the decoding of many short
-# recordings.
+# recordings. The more files came before it, the more it may have, up to JobSettings.shard_files: what a stop repeats is a small
+# part of what was done, and many shards are left for many workers.
 SMALL_SHARDS, SMALL_SHARD_FILES = 16, 64
-SHARD_FILES = 256
+LEAST_SHARD_FILES, SHARE_OF_FILES_BEFORE = 256, 1 / 64
 # Or at so many items: rows of a table, which are small and come some thousand at a time.
 SHARD_ITEMS = 4096
 
@@ -79,20 +80,28 @@ def shards(
 
 def _shards(settings: JobSettings, entries: Iterable[Entry], number: int) -> Iterator[Shard]:
     collected: list[Entry] = []
-    count = size = items = 0
+    count = size = items = before = 0
+    most = SMALL_SHARD_FILES
     for entry in entries:
         if (sections := _sections(settings, entry)) > 1:
             yield replace(_shard(settings, number, [entry]), sections=sections)
             continue
         collected.append(entry)
         size, items = size + entry.size, items + entry.items
-        most = SMALL_SHARD_FILES if count < SMALL_SHARDS else SHARD_FILES
         if len(collected) >= most or size >= settings.shard_mib * 2**20 or items >= SHARD_ITEMS:
             yield _shard(settings, number, collected)
+            count, before, size, items = count + 1, before + len(collected), 0, 0
+            most = _most_files(settings, count, before)
             collected = []
-            count, size, items = count + 1, 0, 0
     if collected:
         yield _shard(settings, number, collected)
+
+
+def _most_files(settings: JobSettings, shards: int, files: int) -> int:
+    """Return how many files the next shard may have, after so many shards and files."""
+    if shards < SMALL_SHARDS:
+        return SMALL_SHARD_FILES
+    return min(max(LEAST_SHARD_FILES, int(files * SHARE_OF_FILES_BEFORE)), settings.shard_files)
 
 
 def _sections(settings: JobSettings, entry: Entry) -> int:

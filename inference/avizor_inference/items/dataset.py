@@ -126,7 +126,8 @@ class Entry(NamedTuple):
 
     def renamed(self, file: str, file_uri: str) -> Entry:
         """Return the same with another path and uri of its file."""
-        return self._replace(file=file, uri=f"{file_uri}#{self.part.item}" if self.part else file_uri)
+        uri = f"{file_uri}#{self.part.item}" if self.part else file_uri
+        return Entry(uri, file, self.source, self.size, self.modified_ns, self.part)
 
     @property
     def file_uri(self) -> str:
@@ -300,8 +301,8 @@ class _Listing:
         if self.left_out.counts[_ODD] <= _ODD_NAMED:
             _log.warning("%s: the object %r is left out: %s", name_of(str(base)), key, WHY_ODD)
 
-    def file(self, path: str, relative: str, source: str = "", state: tuple[int, int] | None = None) -> Iterator[Entry]:
-        """Yield a file, or the items in it.
+    def file(self, path: str, relative: str, source: str = "", state: tuple[int, int] | None = None) -> Iterable[Entry]:
+        """Return a file, or the items in it.
 
         relative: see `SourceRule.source_of`. source: its own, if it has one. state: its size and time, if they are known.
         """
@@ -309,10 +310,9 @@ class _Listing:
         file = Entry(name_of(path), path, source or self.rule.source_of(relative), *state)
         pack = self.packs.get(suffix_of(path))
         if pack is None:
-            yield file
-            return
+            return (file,)
         items = pack.entries(file, PurePath(relative), self.rule, self.left_out)
-        yield from self.column_check.items(file, file.uri, items) if suffix_of(path) in TABLE_SUFFIXES else items
+        return self.column_check.items(file, file.uri, items) if suffix_of(path) in TABLE_SUFFIXES else items
 
     def _wanted(self, paths: Iterable[Path]) -> Iterator[Path]:
         """Leave out, and count, the files of other suffixes."""

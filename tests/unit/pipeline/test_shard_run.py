@@ -17,6 +17,7 @@ from avizor_inference.errors import JobError
 from avizor_pipeline.job_context import JobContext, open_context
 from avizor_pipeline.models import open_job_engine, open_models
 from avizor_pipeline.request import JobRequest
+from avizor_pipeline.settings import SHARD_FILES, SHARD_FILES_BEFORE
 from avizor_pipeline.shard_run import ShardRun
 from avizor_pipeline.sharding import Shard, shards
 from avizor_pipeline.sinks.part_files import SourceCount, find_damage, part_path, read_commit
@@ -176,3 +177,11 @@ def test_rows_of_windows_that_share_a_batch_are_those_of_each_alone(models: Path
         assert len({(row["source"], row["judged_by"]) for row in alone}) >= 3
         for one, other in zip(alone, together, strict=True):
             assert other == {name: pytest.approx(value, rel=1e-5) if name == "score" else value for name, value in one.items()}
+
+
+def test_a_job_goes_on_with_the_shards_that_it_began_with(models: Path) -> None:
+    request = JobRequest(("data",), ("normal",), models)
+    new = request.to_settings()
+    assert new.shard_files == SHARD_FILES
+    begun = new.model_copy(update={"shard_files": SHARD_FILES_BEFORE})
+    assert request.to_settings(begun).digest == begun.digest != new.digest

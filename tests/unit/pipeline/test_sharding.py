@@ -6,8 +6,11 @@ from pathlib import Path
 
 from unit.pipeline.jobs import entry, settings
 
-from avizor_pipeline.settings import SHARD_MIB
-from avizor_pipeline.sharding import SHARD_FILES, SMALL_SHARD_FILES, SMALL_SHARDS, shards
+from avizor_pipeline.settings import SHARD_FILES, SHARD_FILES_BEFORE, SHARD_MIB, JobSettings
+from avizor_pipeline.sharding import LEAST_SHARD_FILES, SMALL_SHARD_FILES, SMALL_SHARDS, shards
+
+# That `settings()` had before shards could grow.
+DIGEST_BEFORE = "6144a097ad7d5a2b9dc32c93a0e85a9eaaf94f36ea152aa4b9f7e92f193da8f4"
 
 
 def test_shards_are_the_same_each_time_and_hold_every_entry_once_in_order() -> None:
@@ -44,10 +47,34 @@ def test_no_entries_are_no_shards() -> None:
     assert list(shards(settings(), [])) == []
 
 
+def sizes_of(files: int, **settings_of_job: int) -> list[int]:
+    entries = (entry(f"{number}.wav", size=1) for number in range(files))
+    return [len(shard.entries) for shard in shards(settings(**settings_of_job), entries)]
+
+
 def test_shards_after_the_first_ones_have_more_files() -> None:
     small = SMALL_SHARDS * SMALL_SHARD_FILES
-    sizes = [len(shard.entries) for shard in shards(settings(), [entry(f"{n}.wav") for n in range(small + SHARD_FILES + 1)])]
-    assert sizes == [SMALL_SHARD_FILES] * SMALL_SHARDS + [SHARD_FILES, 1]
+    assert sizes_of(small + LEAST_SHARD_FILES + 1) == [SMALL_SHARD_FILES] * SMALL_SHARDS + [LEAST_SHARD_FILES, 1]
+
+
+def test_a_shard_has_at_most_a_sixty_fourth_of_the_files_before_it_and_no_more_than_the_job_says() -> None:
+    sizes = sizes_of(100_000, shard_files=SHARD_FILES)
+    before = 0
+    for size in sizes:
+        assert size <= max(LEAST_SHARD_FILES, before / 64)
+        before += size
+    assert max(sizes) == SHARD_FILES
+    assert len(sizes) < 250  # 403 of 256 files
+
+
+def test_a_job_that_began_before_shards_could_grow_goes_on_with_the_shards_that_it_has() -> None:
+    text = settings().model_dump(mode="json")
+    del text["shard_files"]
+    begun = JobSettings.model_validate(text)
+    assert begun.shard_files == SHARD_FILES_BEFORE
+    assert begun.digest == DIGEST_BEFORE
+    assert set(sizes_of(30_000)[SMALL_SHARDS:-1]) == {SHARD_FILES_BEFORE}
+    assert settings(shard_files=SHARD_FILES).digest != DIGEST_BEFORE
 
 
 def test_a_long_file_of_sound_is_a_shard_by_itself_of_sections_that_follow_from_its_size() -> None:
