@@ -12,7 +12,7 @@ import click
 from avizor_cli.stop_signals import clean_up_when_stopped, hold_hangup
 from avizor_cli.subcommands import SubCommands, runs_code_of_users
 from avizor_cli.warning_lines import WarningLines
-from avizor_inference.error_text import printable_lines, reason
+from avizor_inference.error_text import lacks_open_files, printable_lines, reason, remedy
 from avizor_inference.errors import AvizorError
 from avizor_inference.no_pandas import leave_out_pandas
 
@@ -46,7 +46,8 @@ def main() -> None:
     except MemoryError as error:
         _fail(f"not enough memory ({error}); choose smaller sizes, or use a machine with more memory")
     except OSError as error:
-        _fail(f"{error.filename or 'a file or a connection'}: {reason(error)}; fix that, and run the command again")
+        named = "" if lacks_open_files(error) else error.filename  # then it is no matter of that file
+        _fail(f"{named or 'a file or a connection'}: {reason(error)}; {remedy(error, 'fix that')}, and run the command again")
 
 
 def _open_standard_files() -> None:

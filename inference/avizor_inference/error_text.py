@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import resource
 from collections.abc import Sequence
 
 from avizor_inference.errors import GpuFull
@@ -13,6 +15,9 @@ MOST_CHARACTERS = 300
 # How Python writes an object that has no text of its own, such as an open file: `<_io.BufferedReader name=3>`.
 _OBJECT = re.compile(r"<(?:_io\.\w+|[\w.]+ object at 0x[0-9a-f]+)[^<>]*>")
 
+# What to do where the process, or the system, has as many files open as it may.
+_LACKS = {errno.EMFILE: "raise `ulimit -n`", errno.ENFILE: "end other programs, or raise fs.file-max with sysctl"}
+
 # How C++ libraries say that there is no memory: any of them, and the allocator of ONNX Runtime. The last: Python, of a stack.
 _NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "can't start new thread")
 
@@ -21,7 +26,18 @@ def reason(error: OSError) -> str:
     """Return the cause without number, path or capital letter: `no space left on device`."""
     # pyarrow puts its own text where the system's belongs. Name servers use numbers below zero.
     text = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-    return text[:1].lower() + text[1:]
+    limit = f": this process may have {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}" if error.errno == errno.EMFILE else ""
+    return text[:1].lower() + text[1:] + limit
+
+
+def remedy(error: OSError, otherwise: str) -> str:
+    """Return what to do about an error, after its `reason`: `otherwise`, unless it is no fault of the file that was opened."""
+    return _LACKS.get(error.errno or 0, otherwise)
+
+
+def lacks_open_files(error: OSError) -> bool:
+    """Return whether the process, or the system, has as many files open as it may: whichever is opened next fails."""
+    return error.errno in _LACKS
 
 
 def lacks_memory(error: BaseException | None) -> bool:

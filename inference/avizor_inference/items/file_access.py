@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from avizor_inference.errors import MediaError
+from avizor_inference.error_text import lacks_open_files, reason, remedy
+from avizor_inference.errors import MediaError, SettingsError
 from avizor_inference.items.object_files import ObjectFile, is_object, object_state, open_object
 from avizor_inference.items.object_listing import is_prefix, names_below
 from avizor_inference.object_store import is_url, url_of
@@ -35,20 +36,23 @@ _KINDS = (
 def open_file(path: Path) -> BinaryIO:
     """Open a file for reading; the caller closes it. Never waits for a pipe.
 
-    Raises MediaError if the path is not a regular file or an object, or cannot be opened, StoreUnavailable.
+    Raises MediaError if the path is not a regular file or an object, or cannot be opened, StoreUnavailable, SettingsError if
+    no file can be opened.
     """
     if is_url(path):
         return open_object(path)
     try:
         name = str(path)
-        if reason := _other_kind(name, os.stat(name).st_mode):  # noqa: PTH116 - once for each of millions of files
-            raise MediaError(f"not a file but {reason}")
+        if other := _other_kind(name, os.stat(name).st_mode):  # noqa: PTH116 - once for each of millions of files
+            raise MediaError(f"not a file but {other}")
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         file = open(descriptor, "rb", _BUFFER_BYTES)  # noqa: SIM115, PTH123 - the caller closes it
-        if reason := _other_kind(name, os.fstat(descriptor).st_mode):  # the path may have been replaced in between
+        if other := _other_kind(name, os.fstat(descriptor).st_mode):  # the path may have been replaced in between
             file.close()
-            raise MediaError(f"not a file but {reason}")
+            raise MediaError(f"not a file but {other}")
     except OSError as error:
+        if lacks_open_files(error):
+            raise SettingsError(f"a file cannot be opened ({reason(error)}); {remedy(error, '')}, and try again") from error
         raise MediaError(_not_opened(path, error)) from error
     return file
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from avizor_inference.digests import digest_of
-from avizor_inference.error_text import reason
+from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import VersionRefused
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.items.windows import ChannelMode
@@ -124,9 +124,12 @@ class Calibration(Strict):
         """Read a calibration and compare it with its name and with the manifest. Raises VersionRefused if they differ."""
         try:
             calibration = cls.from_json(read_regular(path))
-        except (OSError, ValueError) as error:
-            why = validation_message(error) if isinstance(error, ValueError) else reason(error)
-            raise VersionRefused(f"{path} is not a calibration: {why}; {_REMEDY}") from error
+        except OSError as error:
+            raise VersionRefused(
+                f"{path}: cannot be read ({reason(error)}); {remedy(error, f'restore it, or {_REMEDY}')}"
+            ) from error
+        except ValueError as error:
+            raise VersionRefused(f"{path} is not a calibration: {validation_message(error)}; {_REMEDY}") from error
         if calibration.model_sha256 != manifest.model_sha256:
             raise VersionRefused(
                 f"{path} was made with another model.onnx (sha256 {calibration.model_sha256[:12]}..., here "

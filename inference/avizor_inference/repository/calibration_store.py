@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from avizor_inference.durable_files import make_folder, write_text
-from avizor_inference.error_text import reason
+from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import CalibrationError, VersionRefused
 from avizor_inference.regular_files import read_regular
 from avizor_inference.repository.calibration import ID_PATTERN, Calibration, EngineKind
@@ -51,7 +51,7 @@ def read_active(folder: Path) -> ActiveCalibrations:
     except FileNotFoundError:
         return ActiveCalibrations()
     except OSError as error:
-        raise VersionRefused(f"{path}: cannot be read ({reason(error)}); fix its permissions") from error
+        raise VersionRefused(f"{path}: cannot be read ({reason(error)}); {remedy(error, 'fix its permissions')}") from error
     except ValueError as error:
         raise VersionRefused(
             f"{path} does not name the active calibrations: {validation_message(error)}; restore it, or remove it and activate "

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from avizor_inference.error_text import reason
+from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import VersionRefused
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.tensor_spec import TensorSpec
@@ -127,7 +127,8 @@ class Manifest(Strict):
         try:
             return cls.from_json(read_regular(path))
         except OSError as error:
-            raise VersionRefused(f"{path}: cannot be read ({reason(error)}); export the model again") from error
+            what_to_do = remedy(error, "export the model again")
+            raise VersionRefused(f"{path}: cannot be read ({reason(error)}); {what_to_do}") from error
         except ValueError as error:
             raise VersionRefused(f"{path} is not a manifest: {validation_message(error)}; export the model again") from error
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_inference.digests import sha256_of_file
-from avizor_inference.error_text import reason
+from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import ModelNotFound, RepositoryError, VersionRefused
 from avizor_inference.object_store import is_url, url_of
 from avizor_inference.repository.calibration import ID_PATTERN, Calibration
@@ -22,6 +22,9 @@ from avizor_inference.repository.triton_config import CONFIG_FILE, read_config, 
 
 # A version folder's name. Every engine's integers can hold that many digits.
 VERSION_PATTERN = r"[1-9][0-9]{0,17}"
+
+# What to do about a file that cannot be read, where the system lacks nothing.
+_RESTORE, _PERMISSIONS = "restore it, or export the model again", "fix its permissions"
 
 # Where earlier releases kept a version's only calibration.
 _EARLIER_FILE = "calibration.json"
@@ -58,7 +61,7 @@ class ModelVersion:
         try:
             return sha256_of_file(path)
         except OSError as error:
-            raise VersionRefused(f"{path}: cannot be read ({reason(error)}); restore it, or export the model again") from error
+            raise VersionRefused(f"{path}: cannot be read ({reason(error)}); {remedy(error, _RESTORE)}") from error
 
     @cached_property
     def config(self) -> ModelConfig:
@@ -72,7 +75,9 @@ class ModelVersion:
         try:
             actual = sha256_of_file(self.model_path)
         except OSError as error:
-            raise VersionRefused(f"{self.model_path}: cannot be read ({reason(error)}); fix its permissions") from error
+            raise VersionRefused(
+                f"{self.model_path}: cannot be read ({reason(error)}); {remedy(error, _PERMISSIONS)}"
+            ) from error
         if actual != self.manifest.model_sha256:
             raise VersionRefused(
                 f"{self.model_path} is not the file its manifest describes (sha256 {actual[:12]}..., manifest "
@@ -241,4 +246,4 @@ def _folders(folder: Path) -> list[Path]:
     except FileNotFoundError as error:
         raise RepositoryError(f"{folder} is gone; put it back") from error
     except OSError as error:
-        raise RepositoryError(f"{folder}: cannot be read ({reason(error)}); fix its permissions") from error
+        raise RepositoryError(f"{folder}: cannot be read ({reason(error)}); {remedy(error, _PERMISSIONS)}") from error

@@ -13,7 +13,7 @@ import numpy as np
 
 from avizor_inference.arrays import Array, Items
 from avizor_inference.digests import sha256_of_file
-from avizor_inference.error_text import one_line, reason
+from avizor_inference.error_text import one_line, reason, remedy
 from avizor_inference.errors import VersionRefused
 from avizor_inference.numpy_headers import with_headers
 
@@ -46,7 +46,8 @@ class Probe:
                 raise VersionRefused(f"{path} is not the file of its manifest; restore it, or export the model again")
             return with_headers(lambda: cls._arrays(path))
         except OSError as error:
-            raise VersionRefused(f"{path}: cannot be read ({reason(error)}); restore it, or export the model again") from error
+            what_to_do = remedy(error, "restore it, or export the model again")
+            raise VersionRefused(f"{path}: cannot be read ({reason(error)}); {what_to_do}") from error
         except VersionRefused:
             raise
         except Exception as error:  # a damaged archive, and a hostile header in it, can raise nearly anything

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from avizor_inference.error_text import one_line, reason
+from avizor_inference.error_text import one_line, reason, remedy
 from avizor_inference.errors import RepositoryError
 from avizor_inference.items.tensor_spec import DType
 from avizor_inference.regular_files import read_regular
@@ -51,9 +51,10 @@ def read_config(path: Path) -> ModelConfig:
     """Read a model's config.pbtxt. Raises RepositoryError if it cannot be read or parsed."""
     try:
         text = str(read_regular(path), "utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = reason(error) if isinstance(error, OSError) else one_line(error)
-        raise RepositoryError(f"{path}: cannot be read ({why}); export the model again") from error
+    except OSError as error:
+        raise RepositoryError(f"{path}: cannot be read ({reason(error)}); {remedy(error, 'export the model again')}") from error
+    except UnicodeDecodeError as error:
+        raise RepositoryError(f"{path}: cannot be read ({one_line(error)}); export the model again") from error
     return parse_config(text, str(path))
 
 

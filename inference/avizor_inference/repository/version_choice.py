@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from avizor_inference.durable_files import write_text
-from avizor_inference.error_text import reason
+from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import RepositoryError
 from avizor_inference.regular_files import read_regular
 from avizor_inference.repository.triton_config import CONFIG_FILE, parse_config, read_config
@@ -32,7 +32,9 @@ def choosing(folder: Path) -> Iterator[None]:
     try:
         lock = path.open("w")
     except OSError as error:
-        raise RepositoryError(f"{path} cannot be written ({reason(error)}); let this user write there") from error
+        raise RepositoryError(
+            f"{path} cannot be written ({reason(error)}); {remedy(error, 'let this user write there')}"
+        ) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it however this process ends
         yield
@@ -75,7 +77,7 @@ def _read(path: Path) -> str:
     try:
         return read_regular(path).decode()
     except OSError as error:
-        raise RepositoryError(f"{path}: cannot be read ({reason(error)}); export the model again") from error
+        raise RepositoryError(f"{path}: cannot be read ({reason(error)}); {remedy(error, 'export the model again')}") from error
     except UnicodeDecodeError as error:
         raise RepositoryError(f"{path}: is not UTF-8; export the model again") from error
 

@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 from pydantic import ValidationError
 
 from avizor_inference.durable_files import is_temporary
-from avizor_inference.error_text import reason
+from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.items.file_access import name_of
 from avizor_inference.job_results import COMMITS, JOB_FILE, ROUNDS, SUMMARY_FILE
@@ -256,7 +256,7 @@ def _listed(out: OutputPath) -> set[str]:
     try:
         names = out.names() if isinstance(out, ObjectPath) else [path.name for path in (out.iterdir() if out.exists() else ())]
     except OSError as error:
-        raise SettingsError(f"{out} cannot be read ({reason(error)}); choose another --out") from error
+        raise SettingsError(f"{out} cannot be read ({reason(error)}); {remedy(error, 'choose another --out')}") from error
     return {name for name in names if name != LOCK_FILE and not is_temporary(Path(name))}
 
 
@@ -281,7 +281,8 @@ def _settings_of(out: OutputPath) -> JobSettings | None:
         raise SettingsError(f"{path} cannot be read: {validation_message(error)}; choose another --out") from error
     except OSError as error:
         kind = SettingsError if isinstance(out, Path) else JobError  # whether there is a job is not known of a store
-        raise kind(f"{path} cannot be read ({reason(error)}); correct that, or choose another --out") from error
+        what_to_do = remedy(error, "correct that, or choose another --out")
+        raise kind(f"{path} cannot be read ({reason(error)}); {what_to_do}") from error
 
 
 def _check_writable(out: Path) -> None:
@@ -300,7 +301,8 @@ def _check_writable(out: Path) -> None:
             with tempfile.TemporaryFile(dir=folder, prefix=".avizor-", suffix=".tmp", buffering=0) as file:
                 file.write(b"\0")
     except OSError as error:
-        raise SettingsError(f"{out} cannot be written ({reason(error)}); choose another --out, or make it writable") from error
+        what_to_do = remedy(error, "choose another --out, or make it writable")
+        raise SettingsError(f"{out} cannot be written ({reason(error)}); {what_to_do}") from error
 
 
 def _finished(out: OutputPath, planned: Planned) -> Finished:

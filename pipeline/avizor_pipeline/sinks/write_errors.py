@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from avizor_inference.durable_files import is_temporary
-from avizor_inference.error_text import reason
+from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import JobError
 
 _REMEDIES = {
@@ -30,11 +30,11 @@ def writing(path: object) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "correct that")
+        what_to_do = remedy(error, _REMEDIES.get(error.errno or 0, "correct that"))
         where = _where(path, error)
         raise JobError(
-            f"{where} cannot be written ({reason(error)}); finished shards are kept: {remedy}, and run the same command again "
-            "to go on"
+            f"{where} cannot be written ({reason(error)}); finished shards are kept: {what_to_do}, and run the same command "
+            "again to go on"
         ) from error
 
 
@@ -56,6 +56,6 @@ def reading(path: object) -> Iterator[None]:
 def unreadable(path: object, error: OSError) -> JobError:
     """Return the error of a file of the job that cannot be read now, though it may be intact."""
     return JobError(
-        f"{path} cannot be read ({reason(error)}); finished shards are kept: correct that, and run the same command again "
-        "to go on"
+        f"{path} cannot be read ({reason(error)}); finished shards are kept: {remedy(error, 'correct that')}, and run the same "
+        "command again to go on"
     )
