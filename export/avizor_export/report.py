@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from avizor_export.architectures.spec_grammar import reconstructs
 from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.front_ends.build import front_end_of
 from avizor_export.graph.output_meanings import DECIDES
@@ -121,6 +122,8 @@ def note_missing_taps(manifest: Manifest, network: str, left_out: Sequence[str])
         remedy = "give the file outputs that are named so, or name a value with --embedding"
     elif network.endswith(".pt2"):
         remedy = "export the torch module itself"
+    elif reconstructs(network):  # a spec for super-resolution: those of autoencoders have an encoder
+        remedy = "super-resolution has no latent vector: name a layer that `avizor describe` lists with --embedding"
     elif manifest.task == "reconstruct":
         remedy = (
             "keep the part that returns the latent vector as the attribute `encoder`, and let it return only that tensor, or "

@@ -95,6 +95,8 @@ def parse_words(spec: str) -> list[Token]:
 def parse_spec(spec: str) -> list[Token]:
     """Parse a classifier's spec. Raises ValueError naming the word that is wrong, or what is missing."""
     tokens = parse_words(spec)
+    if tokens and tokens[-1].kind in _RECONSTRUCTING:
+        raise ValueError(f"{tokens[-1].text!r} ends a network that returns a reconstruction; build_autoencoder builds it")
     if not tokens or tokens[-1].kind != "fc":
         raise ValueError(f"the spec {spec!r} does not end with fc: its last layer gives the logits, as in `conv32 pool fc10`")
     return tokens

@@ -149,6 +149,8 @@ def test_a_spec_trains_exports_and_runs(tmp_path: Path) -> None:
         ("conv8 fc9", "9 logits for 10 classes"),
         ("pool pool pool pool pool pool fc10", "is too small"),
         ("", "does not end with fc"),
+        ("conv8 shuffle2", "'shuffle2' ends a network that returns a reconstruction; build_autoencoder builds it"),
+        ("conv8s2 latent4", "'latent4' ends a network that returns a reconstruction; build_autoencoder builds it"),
     ],
 )
 def test_a_wrong_spec_is_refused_with_the_word_that_is_wrong(spec: str, says: str) -> None:

@@ -20,6 +20,7 @@ from avizor_export.description.cli import describe
 from avizor_export.description.design_rules import warnings_for
 from avizor_export.description.targets import layers_of_design
 from avizor_export.exporter import adopt_model, export_model
+from avizor_export.report import note_missing_taps
 from avizor_export.request import ExportRequest
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
@@ -181,6 +182,16 @@ def test_a_larger_reconstruction_is_scored_by_the_means_of_its_blocks(tmp_path: 
     expected = (features - means) ** 2
     np.testing.assert_allclose(found["error_map"], expected, atol=1e-6)
     np.testing.assert_allclose(found["score"][:, 0], expected.mean(axis=(1, 2, 3)), atol=1e-6)
+
+
+def test_a_network_that_enlarges_is_told_to_name_a_layer_as_it_has_no_encoder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = ModelRepository(enlarged(tmp_path)).version("large").manifest
+    note_missing_taps(manifest, "conv4 shuffle2", ())
+    said = capsys.readouterr().err
+    assert "no latent vector: name a layer that `avizor describe` lists with --embedding, to have it" in said
+    assert "attribute" not in said
 
 
 def test_an_adopted_file_that_enlarges_is_scored_alike(tmp_path: Path) -> None:
