@@ -61,9 +61,11 @@ class ReviewApp:
         wanted, problem = self._wanted(request.query_params, Wanted.of_address)
         answers = self.answers.answers()
         self.listing.refresh()
-        rows = self.listing.rows(wanted, answers)
         tally = self.listing.tally(wanted, answers)
         count = self.listing.count(wanted, answers, tally)
+        # Answers make a list shorter while somebody is on its last page, which would be empty then.
+        wanted = wanted.on_page(min(wanted.page, max(0, count - 1) // PAGE_ROWS))
+        rows = self.listing.rows(wanted, answers)
         return _page(
             "list.html",
             title=self.title,

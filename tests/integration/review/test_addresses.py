@@ -45,6 +45,17 @@ def test_a_source_or_a_model_without_items_is_said_and_stays_chosen(page: Page, 
     assert "<b>c</b>" not in page.ask(f"/?{urlencode(query)}").text
 
 
+def test_a_page_after_the_last_one_shows_the_last_one(page: Page) -> None:
+    """Answers make a list shorter while its last page is open: going back there may not say that nothing is left."""
+    assert "1 to 16 of 16" in page.ask("/?shown=all&page=7").text
+
+
+def test_a_list_without_items_of_an_answer_says_so(page: Page) -> None:
+    for answer in ("normal", "unsure", "disagreed"):
+        text = page.ask(f"/?answered={answer}&shown=all").text
+        assert "Nothing here. No item of this list has this answer." in text, answer
+
+
 def test_the_page_says_which_addresses_stay(page: Page) -> None:
     for name in ("source", "model", "shown", "alpha", "answered", "order", "sample"):
         assert f"`{name}" in DOCUMENTED.split("## Addresses")[1].split("\n## ")[0], name

@@ -93,7 +93,7 @@ def test_answers_by_keys_lead_on_and_are_there_after_a_reload(at: Browser, resul
     assert at.texts("h1") == second
     at.leads_on(at.press, Keys.ESCAPE)
     assert at.texts(".items .answer")[:3] == ["abnormal", "normal", "unsure"]
-    assert "3 of them answered: 1 abnormal, 1 normal, 1 doubtful" in at.texts(".tally")[0]
+    assert "3 of them answered: 1 abnormal, 1 normal, 1 unsure or disagreed on" in at.texts(".tally")[0]
 
 
 def test_the_last_answer_can_be_undone(at: Browser, results: Path) -> None:
