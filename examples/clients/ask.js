@@ -21,6 +21,7 @@ const token = grpc.credentials.createFromMetadataGenerator((_, done) => {
 const tls = grpc.credentials.createSsl(fs.readFileSync(ca));
 const client = new InferenceService(target, grpc.credentials.combineChannelCredentials(tls, token));
 
+// A model of pictures takes { image: ... }, one of signals { signal: ... }.
 const items = files.map((file) => ({ audio: fs.readFileSync(file) }));
 client.DetectAnomaly({ model, items }, { deadline: Date.now() + 30000 }, (error, answer) => {
   if (error) {
