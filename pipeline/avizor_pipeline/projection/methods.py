@@ -119,6 +119,8 @@ def _library(method: Method) -> Any:
     try:
         module = import_module(name)
     except ModuleNotFoundError as error:
-        raise SettingsError(f"--method {method} needs {name}, which is not installed; pip install '{what}'") from error
+        raise SettingsError(
+            f"--method {method} needs {name}, which is not installed; pip install '{what}', or choose --method pca"
+        ) from error
     logging.getLogger(name).setLevel(logging.ERROR)
     return module

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from avizor_inference.errors import SettingsError
 from avizor_inference.explain.pictures.figure import new_figure
 from avizor_inference.items.file_access import name_of
 from avizor_pipeline.projection.colours import Colour, colours_of
@@ -53,11 +54,19 @@ class ProjectionRequest:
     pictures: bool = True
 
 
+def _check_pictures() -> None:
+    """Raise SettingsError, before the long work, if matplotlib is missing."""
+    try:
+        new_figure(1, 1)
+    except SettingsError as error:
+        raise SettingsError(f"{error}, or give --no-pictures") from error
+
+
 def project(out: OutputPath, request: ProjectionRequest) -> ProjectionReport:
     """Make, judge, draw and write the map. Raises JobError, SettingsError."""
     started = time.monotonic()
     if request.pictures:
-        new_figure(1, 1)  # says before the long work that matplotlib is missing
+        _check_pictures()
     if not request.place_in:
         check_installed(request.method)
     with finished_job(out) as settings:

@@ -208,12 +208,14 @@ def test_what_cannot_be_shown_is_refused_with_the_reason(tmp_path: Path, make: o
     assert not (tmp_path / "out/projection").exists()
 
 
-def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_its_extra_and_what_does_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = embedded_job(tmp_path / "out", clouds(30)[0])
     for module, request, extra in (
-        ("openTSNE", _TSNE, r"avizor\[projection\]"),
-        ("umap", ProjectionRequest(method="umap", pictures=False), "umap-learn"),
-        ("matplotlib.figure", ProjectionRequest(method="pca"), r"avizor\[pictures\]"),
+        ("openTSNE", _TSNE, r"avizor\[projection\]', or choose --method pca$"),
+        ("umap", ProjectionRequest(method="umap", pictures=False), "umap-learn', or choose --method pca$"),
+        ("matplotlib.figure", ProjectionRequest(method="pca"), r"avizor\[pictures\]', or give --no-pictures$"),
     ):
         monkeypatch.setitem(__import__("sys").modules, module, None)
         with pytest.raises(SettingsError, match=extra):
