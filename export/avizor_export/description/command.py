@@ -11,6 +11,7 @@ import click
 from pydantic import JsonValue
 
 from avizor_export.architectures.catalogue import ARCHITECTURES
+from avizor_export.architectures.names import unknown_network
 from avizor_export.architectures.spec_grammar import is_spec, parse_spec, reconstructs
 from avizor_export.description.design_rules import warnings_for
 from avizor_export.description.layer import Layer
@@ -69,11 +70,13 @@ def print_target(
     if target.endswith((".onnx", ".pt2")):
         design_options.refuse("a file has its sizes inside")
         print_layers(layers_of_file(Path(target)) if target.endswith(".onnx") else layers_of_program(Path(target)))
-    elif _is_published(models, target) or not is_design:
+    elif _is_published(models, target):
         design_options.refuse(f"{target!r} is a published model, and has its sizes inside")
         _describe_published(models, target, is_design)
-    else:
+    elif is_design:
         _describe_design(target, design_options)
+    else:
+        raise ExportError(unknown_network(target, _no_model_in(models)))
 
 
 def _describe_design(design: str, options: DesignOptions) -> None:
@@ -133,12 +136,14 @@ def _is_published(models: Path, name: str) -> bool:
     return re.fullmatch(NAME_PATTERN, name) is not None and (models / name).is_dir()
 
 
-def _describe_published(models: Path, name: str, is_design: bool) -> None:
+def _no_model_in(models: Path) -> str:
+    """Return that a name is none of the repository's models, for the end of a list of what it is not."""
     if not models.is_dir():
-        known = ", ".join(ARCHITECTURES)
-        raise ExportError(
-            f"{name!r} is not an architecture ({known}), a spec or a file, and there is no repository {models}; give --models"
-        )
+        return f", and there is no repository {models} (--models)"
+    return f", and no model of {models} ({', '.join(ModelRepository(models).names()) or 'which has none'})"
+
+
+def _describe_published(models: Path, name: str, is_design: bool) -> None:
     version = ModelRepository(models).served(name)
     layers = layers_of_file(version.model_path)
     click.echo(f"{name}: version {version.version} of {models}")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from avizor_export.architectures.names import unknown_network
 from avizor_export.networks.state_dicts import load_weights
 from avizor_export.networks.weights_files import read_weights
 from avizor_inference.errors import ExportError
@@ -109,7 +110,7 @@ def _import_factory(factory: str) -> Callable[..., object]:
             f"{factory!r} names a file, not a module; {_as_module(PurePath(module_name), attribute or 'factory')}"
         )
     if not attribute or not all(part.isidentifier() for part in module_name.split(".")):
-        raise ExportError(f"{factory!r} is not an architecture, a spec, a file or a factory; write package.module:factory")
+        raise ExportError(unknown_network(factory))
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # an installed command does not look in the folder it is called from
     try:

@@ -233,6 +233,18 @@ def test_a_published_model_is_described_without_its_front_end(models: Path) -> N
 def test_what_is_nothing_is_said_to_be_nothing(tmp_path: Path) -> None:
     result = CliRunner().invoke(describe, ["resnet99", "--models", str(tmp_path / "none")])
     assert "is not an architecture" in str(result.exception)
+    assert "there is no repository" in str(result.exception)
+
+
+@pytest.mark.parametrize(("name", "meant"), [("densenet", "densenet121"), ("LeNet", "lenet"), ("vgg-16", "vgg16")])
+def test_a_name_that_is_nearly_an_architecture_is_not_taken_for_a_published_model(name: str, meant: str, models: Path) -> None:
+    """Nor if a size is given: of a published model that would be refused, as it has its sizes inside."""
+    for options in ((), ("--size", "224")):
+        said = str(CliRunner().invoke(describe, [name, "--models", str(models), *options]).exception)
+        assert f"{name!r} is not an architecture (lenet, " in said
+        assert "and no model of " in said
+        assert "kinds" in said
+        assert f"did you mean {meant!r}? Or write package.module:factory" in said
 
 
 @pytest.mark.parametrize("name", ["gone.onnx", "gone.pt2"])
