@@ -35,6 +35,8 @@ class MeanProbabilities:
     @classmethod
     def of(cls, probabilities: Array) -> MeanProbabilities:
         """Summarise windows with these probabilities: float[windows, classes]."""
+        if len(probabilities) == 1:  # most items of a job with millions
+            return cls(1, probabilities[0].astype(np.float64))
         return cls(len(probabilities), probabilities.sum(axis=0, dtype=np.float64))
 
     def __add__(self, other: MeanProbabilities) -> MeanProbabilities:

@@ -37,13 +37,13 @@ class ItemScore:
     @classmethod
     def of(cls, scores: NDArray[np.floating]) -> ItemScore:
         """Summarise windows with these scores: float[n], >= 0. If one is infinite or NaN, the score of the item is infinite."""
+        if len(scores) == 1 and 0 < (score := float(scores[0])) < inf:  # most items of a job with millions
+            return cls(1, score, 1.0)
         largest = float(scores.max(initial=0.0))
         if isnan(largest):  # numpy's max is NaN if one of the scores is
             largest = inf
         if largest == 0 or isinf(largest):
             return cls(len(scores), largest, 0.0)
-        if len(scores) == 1:
-            return cls(1, largest, 1.0)
         return cls(len(scores), largest, float(np.sum((scores.astype(np.float64) / largest) ** ORDER)))
 
     def __add__(self, other: ItemScore) -> ItemScore:
