@@ -15,6 +15,7 @@ from avizor_inference.calibration_options import (
     check_columns,
     check_limit,
     check_sources,
+    note_fitted,
     warn_of_one_window_recordings,
 )
 from avizor_inference.cli_option_groups import GroupedCommand
@@ -155,6 +156,7 @@ def calibrate(
         spec = chosen.manifest.input
         check_channels(channels, spec)
         warn_of_one_window_recordings(data, spec)
+        note_fitted(chosen.manifest)
         recordings = read_recordings(data, spec, SourceRule(source_pattern), columns, channels=channels, first=limit)
         calibration = score_items(opened, chosen, recordings, channels)
     _keep(chosen, calibration, models, activate=activate)

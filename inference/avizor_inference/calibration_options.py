@@ -13,6 +13,7 @@ from avizor_inference.items.dataset import Columns, is_listing
 from avizor_inference.items.find_files import suffix_of
 from avizor_inference.items.input_spec import InputSpec, has_channels
 from avizor_inference.items.windows import ChannelMode
+from avizor_inference.repository.manifest import FITTED, Manifest
 
 
 def check_sources(data: Path | None, option: str, pattern: str, columns: Columns) -> None:
@@ -57,6 +58,16 @@ def warn_of_one_window_recordings(data: Path, spec: InputSpec) -> None:
         click.echo(
             "Warning: each item of a .npy file counts as a recording of one window; calibrate with a folder of "
             f"{content.plural} to judge longer recordings.",
+            err=True,
+        )
+
+
+def note_fitted(manifest: Manifest) -> None:
+    """Print a note that items which `avizor fit` trained with are no calibration: they are in the same folder as others."""
+    if manifest.provenance.factory == FITTED:
+        click.echo(
+            f"Note: {manifest.name} is of `avizor fit`: the items that it trained with may not be among these. Their scores "
+            "are too low, and more than alpha of new items would be flagged. Give items that were not in the fit's folder.",
             err=True,
         )
 

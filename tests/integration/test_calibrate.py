@@ -211,6 +211,19 @@ calibrate()
     assert "40 normal items" in result.stdout
 
 
+def test_a_model_of_fit_is_calibrated_with_a_note_on_the_items_that_it_trained_with(own: Path, sounds: Path) -> None:
+    """`avizor calibrate NAME --data FOLDER`, with the folder of the fit, would flag far more than alpha."""
+    calibrated = run("normal", "--data", sounds, "--models", own)
+    assert "avizor fit" not in calibrated.stderr
+    path = own / "normal" / "1" / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["provenance"]["factory"] = "avizor fit"
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    calibrated = run("normal", "--data", sounds, "--models", own)
+    assert calibrated.exit_code == 0, calibrated.output
+    assert "normal is of `avizor fit`: the items that it trained with may not be among these" in calibrated.stderr
+
+
 def test_two_commands_at_once_are_both_kept(own: Path, sounds: Path) -> None:
     code = "from avizor_inference.calibrate_cli import calibrate; calibrate()"
     words = [sys.executable, "-c", code, "normal", "--data", str(sounds / "a"), "--models", str(own), "--activate"]

@@ -14,6 +14,7 @@ from avizor_export.fitting.detector import fit_detector, request_for
 from avizor_export.fitting.plan import Plan
 from avizor_export.fitting.progress import training_progress
 from avizor_export.request import ExportRequest
+from avizor_inference.repository.manifest import FITTED
 from avizor_inference.repository.models import ModelVersion
 
 
@@ -21,7 +22,7 @@ def fit_and_publish(plan: Plan, name: str, models: Path) -> ModelVersion:
     """Train, prove, calibrate and publish."""
     request, detector = _split(plan, name) if plan.parts else _crossed(plan, name)
     arguments: dict[str, JsonValue] = {"spec": plan.recipe.spec, "most_steps": plan.recipe.most_steps, "seed": plan.recipe.seed}
-    request = replace(request, factory="avizor fit", arguments=arguments)
+    request = replace(request, factory=FITTED, arguments=arguments)
     return export_model(detector, request, models)
 
 

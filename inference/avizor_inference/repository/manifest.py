@@ -32,6 +32,10 @@ Activation = Literal["softmax", "sigmoid"]
 Threshold = Annotated[float, Field(gt=0, le=1)]
 
 
+# The factory of a version that `avizor fit` has trained.
+FITTED = "avizor fit"
+
+
 class Provenance(Strict):
     """Tells where the version comes from."""
 
