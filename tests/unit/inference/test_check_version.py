@@ -62,7 +62,11 @@ def test_sound_models_pass(models: Path) -> None:
         ("config.pbtxt", lambda s: s.replace('name: "digits"', 'name: "other"'), "it has to be the folder's"),
         ("config.pbtxt", lambda s: s.replace("label_filename", "nonsense_field"), "not a Triton model configuration"),
         ("config.pbtxt", lambda s: s.replace(', label_filename: "labels.txt"', ""), "no output names labels.txt"),
-        ("config.pbtxt", lambda s: s.replace("avizor_model_sha256_1", "something_else"), "is not the digest of version 1"),
+        (
+            "config.pbtxt",
+            lambda s: s.replace("avizor_model_sha256_1", "avizor_model_sha256_7"),
+            "is not the digest of version 1",
+        ),
         ("config.pbtxt", lambda s: s.replace("dims: [ 84 ]", "dims: [ ]"), "embedding has no dims"),
         ("config.pbtxt", lambda s: s.replace("dims: [ 84 ]", "dims: [ 84, 1 ]"), "embedding has 2 dims and 1 of batch"),
         ("config.pbtxt", lambda s: s.replace("dims: [ 84 ]", "dims: [ 84 ], reshape: { shape: [ 84 ] }"), "is reshaped"),

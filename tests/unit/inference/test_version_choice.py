@@ -50,3 +50,18 @@ def test_a_file_that_cannot_be_parsed_is_left_as_it_is(own: Path) -> None:
     with pytest.raises(RepositoryError, match="is not a Triton model configuration"):
         choose_version(own, 1)
     assert (own / "config.pbtxt").read_text() == "name: {"
+
+
+def test_a_generated_file_that_was_cut_off_between_two_fields_is_refused_and_left_as_it_is(own: Path) -> None:
+    path = own / "config.pbtxt"
+    lines = path.read_text().splitlines(keepends=True)
+    for kept in range(1, len(lines)):
+        cut = "".join(lines[:kept])
+        path.write_text(cut)
+        with pytest.raises(
+            RepositoryError, match=r"was cut off: .*; restore it, or remove it|is not a Triton model configuration"
+        ):
+            read_config(path)
+        with pytest.raises(RepositoryError):
+            choose_version(own, 1)
+        assert path.read_text() == cut
