@@ -22,6 +22,8 @@ from avizor_service.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 
+_BEGIN = b"-----BEGIN CERTIFICATE-----"
+
 # Bytes of the largest file: all authorities of the internet have less than one.
 _MOST_BYTES = 16 << 20
 
@@ -145,8 +147,9 @@ def _bytes(path: Path, option: str) -> bytes:
 def _certificates(path: Path, text: bytes) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(text)
-    except ValueError as error:
-        raise CertificateFileError(f"{path}: holds no certificate that can be read ({error}); it has to be in PEM") from None
+    except ValueError:  # its text has an address of cryptography's, and names of its parser's
+        why = "it was cut off or changed" if _BEGIN in text else f"no line of it is {_BEGIN.decode()}"
+        raise CertificateFileError(f"{path}: holds no certificate that can be read ({why}); it has to be in PEM") from None
 
 
 def _end(certificates: list[x509.Certificate]) -> datetime:

@@ -74,10 +74,13 @@ def cut_off(files: Files) -> None:
             "server.crt: cannot be read (no such file or directory); name a PEM file in --tls-certificate",
         ),
         (with_the_key_of_another, "server.key: is not the key of the first certificate in"),
-        (with_a_key_in_the_place_of_the_certificate, "server.crt: holds no certificate that can be read"),
+        (
+            with_a_key_in_the_place_of_the_certificate,
+            "server.crt: holds no certificate that can be read (no line of it is -----BEGIN CERTIFICATE",
+        ),
         (with_a_certificate_in_the_place_of_the_key, "server.key: holds no private key that can be read; it has to be in PEM"),
         (with_a_passphrase, "server.key: the key has a passphrase; write it without one"),
-        (cut_off, "server.crt: holds no certificate that can be read"),
+        (cut_off, "server.crt: holds no certificate that can be read (it was cut off or changed); it has to be in PEM"),
     ],
 )
 def test_files_that_cannot_be_used_are_refused_and_named_and_keep_what_was_in_use(
