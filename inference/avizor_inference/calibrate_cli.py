@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from click.core import ParameterSource
 
 from avizor_inference.anomaly.calibrate import calibrate as score_items
 from avizor_inference.anomaly.calibration_text import compare_scores, describe_calibration
+from avizor_inference.anomaly.lower_scores import warning_of_lower_scores
 from avizor_inference.calibration_options import (
     check_channels,
     check_columns,
@@ -200,21 +202,26 @@ def _keep(version: ModelVersion, calibration: Calibration, models: Path, *, acti
 
 
 def _describe(version: ModelVersion, calibration: Calibration) -> None:
-    for line in (*describe_calibration(calibration), *compare_scores(calibration, _active(version, calibration))):
+    active = _active(version)
+    same_kind = next((each for each in active if each.kind == calibration.kind), None)
+    for line in (*describe_calibration(calibration), *compare_scores(calibration, same_kind)):
         click.echo(line)
+    earlier = same_kind or next(iter(active), None)
+    if earlier and (warning := warning_of_lower_scores(calibration, earlier)):
+        click.echo(warning, err=True)
 
 
-def _active(version: ModelVersion, calibration: Calibration) -> Calibration | None:
-    """Return the active calibration for the same kind of engine; None without one, or if it cannot be read."""
+def _active(version: ModelVersion) -> Sequence[Calibration]:
+    """Return the active calibrations; none if they cannot be read."""
     try:
-        return next((each for each in version.calibrations() if each.kind == calibration.kind), None)
+        return version.calibrations()
     except VersionRefused:  # its remedy is to calibrate, which is what is done here
         click.echo(
             "Warning: the active calibration cannot be read, so its scores are not shown beside the new ones; "
             f"`avizor models check {version.name} --models {shlex.quote(str(version.folder.parent.parent))}` says why.",
             err=True,
         )
-        return None
+        return ()
 
 
 def _activate(version: ModelVersion, calibration: Calibration) -> None:
