@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import onnx
 from pydantic import JsonValue
 
@@ -17,7 +16,7 @@ from avizor_export.parity.constant_outputs import constant_outputs_warning
 from avizor_export.parity.tolerances import allowed, root_of
 from avizor_export.precision.accuracy_guard import precision_warnings
 from avizor_inference.anomaly.calibration_text import cross_fitted_note
-from avizor_inference.anomaly.item_score import ItemScore
+from avizor_inference.anomaly.item_score import item_scores
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelVersion
@@ -251,7 +250,7 @@ def _plot_calibration(path: Path, calibration: Calibration) -> None:
     axes = figure.subplots()
     short = ((f"{source}, short", recordings) for source, recordings in calibration.short.items())
     for label, recordings in [*calibration.sources.items(), *short][:10]:
-        scores = sorted(ItemScore.of(np.array(windows)).value for windows in recordings)
+        scores = sorted(item_scores(recordings))
         axes.plot(scores, [(rank + 1) / len(scores) for rank in range(len(scores))], label=label, drawstyle="steps-post")
     axes.set_xlabel("score of a recording")
     axes.set_ylabel("share of items")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from avizor_inference.anomaly.cross_fitted import promised_rate
-from avizor_inference.anomaly.item_score import ItemScore
+from avizor_inference.anomaly.item_score import item_scores
 from avizor_inference.repository.calibration import Calibration
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -52,8 +52,7 @@ def compare_scores(new: Calibration, old: Calibration | None) -> Iterator[str]:
 
 
 def _quantiles(calibration: Calibration) -> str:
-    items = [item for each in (calibration.sources, calibration.short) for items in each.values() for item in items]
-    scores = [ItemScore.of(np.array(item)).value for item in items]
+    scores = item_scores(item for each in (calibration.sources, calibration.short) for items in each.values() for item in items)
     return "".join(f"{value:>10.3g}" for value in np.quantile(scores, _QUANTILES))
 
 

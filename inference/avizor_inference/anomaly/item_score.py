@@ -13,6 +13,7 @@ most in measurements: docs/decisions/0015.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, isinf, isnan
 
@@ -68,3 +69,8 @@ class ItemScore:
         if self.largest == 0 or isinf(self.largest):
             return self.largest
         return float(np.float32(self.largest * (self.powers / self.windows) ** (1 / ORDER)))
+
+
+def item_scores(items: Iterable[Sequence[float]]) -> list[float]:
+    """Return the score of each item. items: the scores of the windows of each, >= 0."""
+    return [ItemScore.of(np.array(windows)).value for windows in items]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_inference.anomaly.item_score import ItemScore
+from avizor_inference.anomaly.item_score import item_scores
 from avizor_inference.repository.calibration import Calibration
 
 # Standard deviations below what is expected of items that are alike: by chance once in 30,000.
@@ -45,8 +45,7 @@ def _alike(new: Calibration, old: Calibration) -> Sequence[tuple[NDArray[np.floa
 
 
 def _scores(calibration: Calibration, sources: Sequence[str]) -> NDArray[np.float64]:
-    items = [item for source in sources for item in calibration.sources[source]]
-    return np.sort([ItemScore.of(np.array(item)).value for item in items])
+    return np.sort(item_scores(item for source in sources for item in calibration.sources[source]))
 
 
 def _pairs_above(news: NDArray[np.float64], olds: NDArray[np.float64]) -> float:

@@ -22,7 +22,7 @@ from math import inf, isfinite, sqrt
 
 import numpy as np
 
-from avizor_inference.anomaly.item_score import ItemScore
+from avizor_inference.anomaly.item_score import item_scores
 from avizor_inference.anomaly.p_values import TIE
 from avizor_inference.repository.calibration import Calibration, Scores
 
@@ -69,7 +69,7 @@ def _spreads(calibration: Calibration) -> Iterator[tuple[float, float]]:
         for items in by_source.values():
             if len(items) < LEAST_ITEMS:
                 continue
-            roots = np.sqrt([ItemScore.of(np.array(scores)).value for scores in items])
+            roots = np.sqrt(item_scores(items))
             first, median, third = np.quantile(roots, (0.25, 0.5, 0.75)).tolist()
             yield (median, (third - first) / median) if median else (0.0, 0.0)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from avizor_inference.anomaly.calibration_text import cross_fitted_note
-from avizor_inference.anomaly.item_score import ItemScore
+from avizor_inference.anomaly.item_score import item_scores
 from avizor_inference.review_answers import ANSWERS_FILE, AnswerFile
 from avizor_review.media.job_models import JobModels
 from avizor_review.report.steps import Steps, steps_of
@@ -165,7 +165,7 @@ def _add_distributions(results: Results, models: JobModels, model: ModelFigures)
     calibration = models.calibration(model.name)
     kinds = (calibration.sources, calibration.short) if calibration else ()
     recordings = [windows for kind in kinds for each in kind.values() for windows in each]
-    known = [ItemScore.of(np.array(windows)).value for windows in recordings]
+    known = item_scores(recordings)
     known = [score for score in known if score > 0 and np.isfinite(score)]
     edges = np.logspace(log10(min([low, *known]) * 0.999), log10(max([high, *known]) * 1.001), _BINS + 1)
     step = (log10(edges[-1]) - log10(edges[0])) / _BINS

@@ -72,7 +72,10 @@ def test_an_untrained_network_with_several_outputs_is_described(name: str) -> No
         (("describednets:Several", "--set", "classes=3", *IMAGES), r"fails on items of \[3, 32, 32\], which --input describes"),
         (
             ("describednets:Several", *TOKENS),
-            "failed with TypeError: .* missing 1 required .* 'classes'; give what it needs, .*--set NAME=JSON",
+            (
+                "failed with TypeError: .* missing 1 required positional argument: 'classes'; "
+                "give what it needs, .* --set NAME=JSON"
+            ),
         ),
         (("describednets:fails", "--set", "classes=3", *TOKENS), "failed with KeyError: 'no such thing'"),
         (("describednets:stops", "--set", "classes=3", *TOKENS), "failed with SystemExit: usage"),

@@ -109,18 +109,18 @@ def test_a_calibration_is_read_beside_the_version_it_was_made_with(tmp_path: Pat
 
 def test_a_file_that_is_not_a_calibration_is_refused_with_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
-    for text, why in (
-        (None, "no such file or directory"),
-        ("{}", "model: is missing"),
-        (json.dumps(USUAL)[:-1] + ', "version": 2}', "created: is missing"),
+    for text, begins, why, before in (
+        (None, f"{path}: cannot be read (", "no such file or directory", "; restore it, or "),
+        ("{}", f"{path} is not a calibration: ", "model: is missing", "; "),
+        (json.dumps(USUAL)[:-1] + ', "version": 2}', f"{path} is not a calibration: ", "created: is missing", "; "),
     ):
         if text is not None:
             path.write_text(text)
         with pytest.raises(VersionRefused) as refusal:
             Calibration.read(path, manifest())
-        assert str(refusal.value).startswith(f"{path} is not a calibration: " if text else f"{path}: cannot be read (")
+        assert str(refusal.value).startswith(begins)
         assert why in str(refusal.value)
-        assert str(refusal.value).endswith("calibrate the model again with `avizor calibrate`")
+        assert str(refusal.value).endswith(f"{before}calibrate the model again with `avizor calibrate`")
 
 
 def test_a_calibration_of_another_model_is_refused(tmp_path: Path) -> None:
