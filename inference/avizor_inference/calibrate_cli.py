@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -21,11 +21,12 @@ from avizor_inference.calibration_options import (
     warn_of_one_window_recordings,
 )
 from avizor_inference.cli_option_groups import GroupedCommand
-from avizor_inference.engines.base import engine_kind
+from avizor_inference.engines.base import Engine, engine_kind
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.errors import VersionRefused
 from avizor_inference.items.data.item_files import read_recordings
+from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.dataset import Columns
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.items.windows import ChannelMode
@@ -34,6 +35,7 @@ from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.calibration_store import activate as make_active
 from avizor_inference.repository.calibration_store import roll_back, store
 from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.repository.trained_items import Untrained, read_trained
 from avizor_inference.review_answers import ANSWERS_FILE, AnswerFile
 from avizor_inference.source_options import SOURCE_OPTIONS, DataPath, source_options
 
@@ -158,10 +160,22 @@ def calibrate(
         spec = chosen.manifest.input
         check_channels(channels, spec)
         warn_of_one_window_recordings(data, spec)
-        note_fitted(chosen.manifest)
         recordings = read_recordings(data, spec, SourceRule(source_pattern), columns, channels=channels, first=limit)
-        calibration = score_items(opened, chosen, recordings, channels)
+        calibration = _scored(opened, chosen, recordings, channels)
     _keep(chosen, calibration, models, activate=activate)
+
+
+def _scored(engine: Engine, version: ModelVersion, recordings: Iterator[NormalRecording], channels: ChannelMode) -> Calibration:
+    """Return a calibration with the items that the version was not trained with, as far as it says so."""
+    if (trained := read_trained(version.folder)) is None:
+        note_fitted(version.manifest)
+        return score_items(engine, version, recordings, channels)
+    untrained = Untrained(trained)
+    calibration = score_items(engine, version, untrained.of(recordings), channels)
+    if untrained.left_out:
+        of = untrained.left_out + untrained.left
+        click.echo(f"{untrained.left_out} of {of} items are left out: the model was trained with them")
+    return calibration
 
 
 def _from_review(

@@ -64,7 +64,7 @@ def warn_of_one_window_recordings(data: Path, spec: InputSpec) -> None:
 
 def note_fitted(manifest: Manifest) -> None:
     """Print a note that items which `avizor fit` trained with are no calibration: they are in the same folder as others."""
-    if manifest.provenance.factory == FITTED:
+    if manifest.provenance.factory.startswith(FITTED):  # or `avizor fit --improve`
         click.echo(
             f"Note: {manifest.name} is of `avizor fit`: the items that it trained with may not be among these. Their scores "
             "are too low, and more than alpha of new items would be flagged. Give items that were not in the fit's folder.",

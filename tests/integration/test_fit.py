@@ -19,8 +19,9 @@ from support.warm_starts import WarmPopen, warm_run
 from avizor_export.fitting.cli import fit as fit_command
 from avizor_export.fitting.kept import KEPT_FILE
 from avizor_inference.anomaly.calibrate import score_rows
+from avizor_inference.calibrate_cli import calibrate
 from avizor_inference.engines.embedded import EmbeddedEngine
-from avizor_inference.errors import ExportError
+from avizor_inference.errors import CalibrationError, ExportError
 from avizor_inference.items.data.item_files import read_recordings
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.models import ModelRepository, ModelVersion
@@ -144,6 +145,27 @@ def test_each_item_calibrates_what_was_trained_without_it(fitted: tuple[Path, st
     served_mean, kept_mean = (np.mean([np.mean(item) for item in each]) for each in (served, kept))
     assert len(served) == len(kept)
     assert kept_mean > served_mean
+
+
+def test_items_that_a_model_was_trained_with_do_not_calibrate_it(fitted: tuple[Path, str, list[str]]) -> None:
+    """From the folder of the fit come the same calibration, or nothing where all items were trained with."""
+    folder, name, _ = fitted
+    items = folder / ("rows.csv" if name == "rows" else name)
+    (own,) = version(folder, name).calibrations()
+    result = CliRunner().invoke(calibrate, [name, "--models", str(folder / "models"), "--data", str(items)])
+    if own.folds:
+        assert isinstance(result.exception, CalibrationError)
+        assert f"the model was trained with all {own.recordings()} items" in str(result.exception)
+        return
+    assert result.exit_code == 0, result.output
+    count = {"signals": 100, "rows": 150}[name]
+    assert f"{count - own.recordings()} of {count} items are left out: the model was trained with them" in result.stdout
+    assert "Warning" not in result.output
+    (id,) = re.findall(r"^calibration (\w{12}) ", result.stdout, re.MULTILINE)
+    again = version(folder, name).calibration(id)
+    assert {source: sorted(each) for source, each in again.sources.items()} == {
+        source: sorted(each) for source, each in own.sources.items()
+    }
 
 
 @pytest.mark.parametrize("fitted", ["images"], indirect=True)

@@ -10,15 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 from support.warm_starts import warm_run
 
 from avizor_export.fitting.kept import read_kept
+from avizor_inference.calibrate_cli import calibrate
 from avizor_inference.checks.check_version import check_model
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.infer_rows import infer_rows
 from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.repository.trained_items import TRAINED_FILE, read_trained
 
 AVIZOR = Path(sys.executable).with_name("avizor")
 
@@ -83,6 +86,11 @@ def test_new_items_become_normal_and_earlier_ones_stay_so(models: Path, tmp_path
     odd = np.random.default_rng(4).normal(0, 4, (200, 4))
     assert np.mean(scores(improved, odd) > threshold) > 0.8
     assert first.manifest.outputs == improved.manifest.outputs
+    earlier, both = read_trained(first.folder), read_trained(improved.folder)
+    assert earlier is not None
+    assert both is not None
+    assert earlier < both
+    assert (len(earlier), len(both)) == (210, 420)
 
 
 def test_what_promises_less_and_is_not_needed_is_published_only_if_asked(models: Path, tmp_path: Path) -> None:
@@ -105,6 +113,18 @@ def test_what_promises_less_and_is_not_needed_is_published_only_if_asked(models:
     assert re.search(r"^Warning: the smallest alpha of default was 0.011, and is 0.048", printed, re.MULTILINE)
     assert printed.splitlines()[-2].endswith("--alpha 0.05")
     assert len(repository.versions("plane")) == len(before) + 1
+
+
+def test_of_a_version_that_does_not_say_what_it_was_trained_with_the_next_says_nothing(models: Path, tmp_path: Path) -> None:
+    again = tmp_path / "models"
+    shutil.copytree(models, again)
+    repository = ModelRepository(again)
+    (repository.served("plane").folder / TRAINED_FILE).unlink()
+    new = write(tmp_path / "new.csv", rows(300, 6, 4.0))
+    fit(new, "--improve", "plane", "--models", again, "--steps", 60, "--force")
+    assert read_trained(repository.served("plane").folder) is None
+    noted = CliRunner().invoke(calibrate, ["plane", "--models", str(again), "--data", str(new)])
+    assert "the items that it trained with may not be among these" in noted.stderr
 
 
 def test_other_items_are_refused(models: Path, tmp_path: Path) -> None:

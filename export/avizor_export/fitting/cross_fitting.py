@@ -45,10 +45,11 @@ def cross_fit(items: NormalItems, folds: Folds, recipe: Recipe, progress: Traini
     Raises DatasetError for items that cannot be read or scored.
     """
     first = _fit_first(items, folds, recipe, progress)
-    others = [_fit_other(items, folds, place, first, recipe, progress) for place in range(1, len(folds.folds))]
+    trained = set(first.trained or ())
+    others = [_fit_other(items, folds, place, first, recipe, progress, trained) for place in range(1, len(folds.folds))]
     scored = _scored(items, folds, first, others)
     detector = Detector(first.detector.autoencoder, LeastScore(first.detector, others))
-    return CrossFitted(replace(first, detector=detector), scored)
+    return CrossFitted(replace(first, detector=detector, trained=frozenset(trained)), scored)
 
 
 def _fit_first(items: NormalItems, folds: Folds, recipe: Recipe, progress: TrainingProgress | None) -> FittedDetector:
@@ -60,13 +61,22 @@ def _fit_first(items: NormalItems, folds: Folds, recipe: Recipe, progress: Train
 
 
 def _fit_other(
-    items: NormalItems, folds: Folds, place: int, first: FittedDetector, recipe: Recipe, progress: TrainingProgress | None
+    items: NormalItems,
+    folds: Folds,
+    place: int,
+    first: FittedDetector,
+    recipe: Recipe,
+    progress: TrainingProgress | None,
+    trained: set[int],
 ) -> Standardised:
-    """Train the detector without a fold, on features of the first one's front end, brought to the scale of its own items."""
+    """Train the detector without a fold, on features of the first one's front end, brought to the scale of its own items.
+
+    trained: takes the digests of the items.
+    """
     training, stopping = stopping_of(folds.outside(place), items.sources, recipe.seed)
     with same_everywhere():
-        learnt = features(items, training, first.input, recipe.seed)
-        held = features(items, stopping, first.input, recipe.seed)
+        learnt = features(items, training, first.input, recipe.seed, trained)
+        held = features(items, stopping, first.input, recipe.seed, trained)
         mean, deviation = scale_of(learnt, is_sound=recipe.is_sound)
         detector, _ = train_detector(
             *((learnt - mean) / deviation, (held - mean) / deviation),

@@ -23,6 +23,7 @@ from avizor_inference.errors import DatasetError
 from avizor_inference.items.data.item_files import evenly_spaced
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.repository.probe import MOST_ITEMS as PROBE_ITEMS
+from avizor_inference.repository.trained_items import TRAINED_FILE, trained_file
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,15 @@ class Recipe:
 class FittedDetector:
     """Holds a detector, its input with the constants of the front end, and the curve of the training.
 
-    network: the spec of its autoencoder.
+    network: the spec of its autoencoder. trained: digests of the items that it was trained with, see `NormalRecording`;
+    None if they are not known.
     """
 
     detector: Detector
     input: InputSpec
     history: Mapping[str, Sequence[float]]
     network: str
+    trained: frozenset[int] | None = None
 
 
 def fit_detector(
@@ -73,8 +76,9 @@ def fit_detector(
             spec = fit_constants(recipe.input, bounded_batches(items, chosen, recipe.input, seed))
         except ValueError as error:
             raise DatasetError(f"{items.where.name}: {error}") from error
-        learnt = features(items, chosen, spec, seed)
-        held = features(items, sample_of(items, stopping, spec, seed), spec, seed)
+        trained = set[int]()
+        learnt = features(items, chosen, spec, seed, trained)
+        held = features(items, sample_of(items, stopping, spec, seed), spec, seed, trained)
         network = recipe.spec or suggested_spec(learnt, is_sound=recipe.is_sound)
         detector, history = train_detector(
             *(learnt, held),
@@ -85,7 +89,7 @@ def fit_detector(
             watch=watch,
             with_local=recipe.with_local,
         )
-    return FittedDetector(detector, spec, history, network)
+    return FittedDetector(detector, spec, history, network, frozenset(trained))
 
 
 def real_items(items: NormalItems, numbers: Sequence[int], spec: InputSpec) -> Items:
@@ -108,6 +112,8 @@ def request_for(
     if record is None:
         record = {**BY_SCRIPT, "task": "reconstruct", "choices": [["network", fitted.network]]}
     kept = Kept(record, fitted.detector.state_dict()).files()
+    if fitted.trained is not None:
+        kept[TRAINED_FILE] = trained_file(fitted.trained)
     return replace(passing_request(name, fitted, items, shown), kept=kept)
 
 

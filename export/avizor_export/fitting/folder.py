@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
@@ -250,5 +250,4 @@ class NormalItems:
     def recordings(self, numbers: Sequence[int], spec: InputSpec) -> Iterator[NormalRecording]:
         """Yield the items of these numbers as a model sees them, one in memory at a time. Raises DatasetError."""
         for number, entry, content in self.contents(numbers):
-            recording = self.recording(entry, content, spec)
-            yield NormalRecording(self.sources[number], recording.windows, recording.is_short)
+            yield replace(self.recording(entry, content, spec), source=self.sources[number])

@@ -34,6 +34,7 @@ from avizor_export.front_ends.build import feature_shape
 from avizor_export.stages import stage
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.repository.models import ModelVersion
+from avizor_inference.repository.trained_items import read_trained
 
 _OWN_BANK = "parts.neighbour_score."
 
@@ -95,10 +96,12 @@ def improve_detector(new: NewItems, models: Path) -> ImprovedDetector:
     """
     items, parts, network, recipe = new.items, new.parts, new.network, new.recipe
     spec, seed = recipe.input, recipe.seed
+    before_these = read_trained(new.earlier.version.folder)
+    trained = set(before_these or ())
     with same_everywhere(), training_progress("train") as progress:
         learnt, held, shown = (
-            features(items, sample_of(items, part, spec, seed), spec, seed)
-            for part in (parts.training, parts.stopping, parts.calibration)
+            features(items, sample_of(items, part, spec, seed), spec, seed, read)
+            for part, read in ((parts.training, trained), (parts.stopping, trained), (parts.calibration, None))
         )
         before, at_first = error_of(network, shown), error_of(network, held)
         weights = copy.deepcopy(network.state_dict())
@@ -110,7 +113,8 @@ def improve_detector(new: NewItems, models: Path) -> ImprovedDetector:
         detector = with_parts(network, distance, local, held)
         after = error_of(network, shown)
     assert recipe.spec  # that of the version before
-    version = _publish(new.earlier, FittedDetector(detector, spec, history, recipe.spec), items, parts, models)
+    fitted = FittedDetector(detector, spec, history, recipe.spec, None if before_these is None else frozenset(trained))
+    version = _publish(new.earlier, fitted, items, parts, models)
     return ImprovedDetector(version, before, after, Plan(items, recipe, (smallest_alpha(items, parts),), (), parts))
 
 

@@ -32,16 +32,18 @@ def sample_of(items: NormalItems, numbers: Sequence[int], spec: InputSpec, seed:
     return tuple(numbers if spec.window_format() is not None else sample(numbers, most, seed))
 
 
-def features(items: NormalItems, numbers: Sequence[int], spec: InputSpec, seed: int = 0) -> Tensor:
+def features(
+    items: NormalItems, numbers: Sequence[int], spec: InputSpec, seed: int = 0, read: set[int] | None = None
+) -> Tensor:
     """Return what the front end returns for the windows, images or rows of these items: float32[n, ...], within MOST_BYTES.
 
-    spec: with the constants of the front end. Items are read by chance, until the bound. Raises DatasetError for a value that
-    is not finite.
+    spec: with the constants of the front end. Items are read by chance, until the bound. read: takes the digests of those that
+    were read, see `NormalRecording`. Raises DatasetError for a value that is not finite.
     """
     front_end = build_front_end(spec).eval()
     parts, left = list[Tensor](), MOST_BYTES
     with torch.no_grad():
-        for batch in raw_batches(items, numbers, spec, seed):
+        for batch in raw_batches(items, numbers, spec, seed, read):
             parts.append(_finite(front_end(batch)))
             left -= parts[-1].numel() * 4
             if left <= 0:
@@ -59,10 +61,12 @@ def _finite(features: Tensor) -> Tensor:
     return features
 
 
-def raw_batches(items: NormalItems, numbers: Sequence[int], spec: InputSpec, seed: int = 0) -> Iterator[Tensor]:
+def raw_batches(
+    items: NormalItems, numbers: Sequence[int], spec: InputSpec, seed: int = 0, read: set[int] | None = None
+) -> Iterator[Tensor]:
     """Yield raw items [n, *item_shape] of these recordings in a random order, at most MOST_WINDOWS of each.
 
-    Those that cannot be read are left out. Raises DatasetError if they are too many.
+    Those that cannot be read are left out. read: see `features`. Raises DatasetError if they are too many.
     """
     order = np.array(numbers) if spec.window_format() is None else np.random.default_rng(seed).permutation(np.array(numbers))
     held, count = list[np.ndarray](), 0
@@ -70,6 +74,8 @@ def raw_batches(items: NormalItems, numbers: Sequence[int], spec: InputSpec, see
     try:
         for recording in unreadable.recordings(order.tolist(), spec):
             windows = recording.windows
+            if read is not None:
+                read.add(recording.digest)
             if len(windows) > MOST_WINDOWS:
                 windows = windows[evenly_spaced(len(windows), MOST_WINDOWS)]
             held.append(windows)

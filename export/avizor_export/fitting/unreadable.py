@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 from avizor_export.fitting.folder import NormalItems
@@ -73,7 +74,7 @@ class Unreadable:
             with self.noting(number):
                 recording = self._items.recording(entry, content, spec)
             if recording is not None:
-                yield number, NormalRecording(self._items.sources[number], recording.windows, recording.is_short)
+                yield number, replace(recording, source=self._items.sources[number])
 
     @contextmanager
     def noting(self, number: int) -> Iterator[None]:

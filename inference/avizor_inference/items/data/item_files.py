@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +52,8 @@ def read_recordings(
     check_exists(path)
     columns = columns or Columns()
     if path.suffix == ".npy":
-        for item in _items(path, spec)[:first]:
-            yield NormalRecording(DEFAULT_SOURCE, np.array(item[None]))
+        for number, item in enumerate(_items(path, spec)[:first]):
+            yield NormalRecording(DEFAULT_SOURCE, np.array(item[None]), name=str(number))
     elif isinstance(spec, TableInput) and _is_rows(path, spec, columns):
         yield from islice(_rows(path, spec, columns.source), first)
     elif (files := ItemFiles(spec, columns, channels)).holds(path):
@@ -146,8 +146,8 @@ def _rows(path: Path, spec: TableInput, source_column: str) -> Iterator[NormalRe
     table = read_table(path, spec, [source_column] if source_column else [])
     rows = table.rows()
     sources = table.texts(source_column) if source_column else [""] * len(rows)
-    for source, row in zip(sources, rows, strict=True):
-        yield NormalRecording(source or DEFAULT_SOURCE, row[None])
+    for number, (source, row) in enumerate(zip(sources, rows, strict=True)):
+        yield NormalRecording(source or DEFAULT_SOURCE, row[None], name=str(number))
 
 
 class ItemFiles:
@@ -201,7 +201,8 @@ class ItemFiles:
             item = decode_item(content, spec)
         notes.level(entry.uri, item.level)
         notes.surprise(entry.uri, item.note)
-        return NormalRecording(entry.source, item.rows, is_short=item.is_short)
+        name = PurePath(entry.part.item if entry.part else entry.file).name
+        return NormalRecording(entry.source, item.rows, item.is_short, name)
 
     def contents(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:
         """Yield each item of an entry, with its content. Raises DatasetError."""
