@@ -28,6 +28,7 @@ from avizor_inference.errors import VersionRefused
 from avizor_inference.items.data.item_files import read_recordings
 from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.dataset import Columns
+from avizor_inference.items.input_spec import has_channels
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.items.windows import ChannelMode
 from avizor_inference.model_options import ENGINE_OPTIONS, MODEL_OPTIONS, engine_options, model_options
@@ -170,12 +171,22 @@ def _scored(engine: Engine, version: ModelVersion, recordings: Iterator[NormalRe
     if (trained := read_trained(version.folder)) is None:
         note_fitted(version.manifest)
         return score_items(engine, version, recordings, channels)
+    if has_channels(version.manifest.input) and channels not in _channels_before(version):
+        note_fitted(version.manifest)  # other channels are other windows, so that a recording is not known again
     untrained = Untrained(trained)
     calibration = score_items(engine, version, untrained.of(recordings), channels)
     if untrained.left_out:
         of = untrained.left_out + untrained.left
         click.echo(f"{untrained.left_out} of {of} items are left out: the model was trained with them")
     return calibration
+
+
+def _channels_before(version: ModelVersion) -> set[ChannelMode]:
+    """Return which channels the active calibrations are of: that of the fit is one of them. None if they cannot be read."""
+    try:
+        return {calibration.channels for calibration in version.calibrations()}
+    except VersionRefused:
+        return set()
 
 
 def _from_review(

@@ -27,8 +27,11 @@ from triton_server.server import TritonServer
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.calibrate_cli import calibrate
-from avizor_inference.errors import AvizorError, CalibrationError
+from avizor_inference.errors import AvizorError, CalibrationError, VersionRefused
+from avizor_inference.items.data.item_files import read_recordings
+from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.repository.trained_items import TRAINED_FILE, trained_file
 from avizor_pipeline.request import JobRequest
 
 OPENVINO = 'optimization { execution_accelerators { cpu_execution_accelerator [ { name: "openvino" } ] } }\n'
@@ -221,7 +224,20 @@ def test_a_model_of_fit_is_calibrated_with_a_note_on_the_items_that_it_trained_w
     path.write_text(json.dumps(manifest), encoding="utf-8")
     calibrated = run("normal", "--data", sounds, "--models", own)
     assert calibrated.exit_code == 0, calibrated.output
-    assert "normal is of `avizor fit`: the items that it trained with may not be among these" in calibrated.stderr
+    note = "normal is of `avizor fit`: the items that it trained with may not be among these"
+    assert note in calibrated.stderr
+    trained = list(read_recordings(sounds / "a", version(own).manifest.input, SourceRule()))
+    (own / "normal" / "1" / TRAINED_FILE).write_bytes(trained_file({item.digest for item in trained[:5]}))
+    calibrated = run("normal", "--data", sounds, "--models", own)
+    assert note not in calibrated.stderr
+    assert "5 of 40 items are left out: the model was trained with them" in calibrated.stdout
+    calibrated = run("normal", "--data", sounds, "--models", own, "--channels", "mix")
+    assert note in calibrated.stderr  # of several channels, a mixture is not known again
+    (own / "normal" / "1" / TRAINED_FILE).write_bytes(b"no")
+    with pytest.raises(VersionRefused, match=f"{TRAINED_FILE}.* cannot be read"):
+        CliRunner().invoke(
+            calibrate, ["normal", "--data", str(sounds), "--models", str(own)], catch_exceptions=False, standalone_mode=False
+        )
 
 
 def test_two_commands_at_once_are_both_kept(own: Path, sounds: Path) -> None:
