@@ -48,10 +48,11 @@ _OPTIONS = [
 MAX_ANSWER_MIB = 256
 _MOST_MIB = 2047  # gRPC counts the bytes of a message in 32 bits
 
-_PORT = re.compile(r"^(?!unix:).*:([0-9]+)$")
-# A name alone, `HOST:`, `[::1]` and `::1`.
-_NO_PORT = re.compile(r"[^:]*|(?!unix:).*[:\]]|[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F.:]*")
-_URL = re.compile(r"https?://", re.IGNORECASE)
+# The forms of an address that gRPC takes; avizor_inference has the same. Without a port gRPC would take 443, and of a larger
+# one the last 16 bits.
+_SOCKET = re.compile(r"unix(-abstract)?:.+", re.DOTALL)
+_SCHEME = re.compile(r"(dns:(//[^/]*/)?|ipv[46]:)?")
+_PLACE = re.compile(r"(?:\[[^\[\]]+\]|[^\s:/\[\]]+):([0-9]{1,9})")
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,7 @@ class Connection:
 
         Raises InputError for an address or a number that is none, and for files that cannot be read.
         """
-        port = _PORT.search(self.target)
-        # Without a port gRPC would take 443, and of a larger one the last 16 bits.
-        if _NO_PORT.fullmatch(self.target) or _URL.match(self.target) or (port and int(port[1]) > 65535):
+        if not _is_address(self.target):
             raise InputError(f"{self.target!r} is no address; give HOST:PORT, with a port up to 65535, or unix:PATH")
         if not self.timeout_s > 0:
             raise InputError(f"timeout_s is {self.timeout_s}; give seconds above 0")
@@ -117,6 +116,13 @@ class Closed:
 def new_request_id() -> str:
     """Return an id for a request that nobody else has."""
     return uuid.uuid4().hex
+
+
+def _is_address(target: str) -> bool:
+    if _SOCKET.fullmatch(target):
+        return True
+    places = [_PLACE.fullmatch(each) for each in _SCHEME.sub("", target, count=1).split(",")]
+    return all(place and 1 <= int(place[1]) <= 65535 for place in places)
 
 
 def _credentials(tls: Tls) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import grpc
 
+from avizor_inference.addresses import is_grpc_address
 from avizor_inference.caller_token import token_in
 from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
@@ -42,13 +43,20 @@ class GatewayAddress:
     """Says where a gateway is, and how it is called.
 
     token_file: holds the token of the caller, alone or in the form of `avizor serve --tokens`; None without one. ca_file: the
-    certificates by which the gateway's is checked, in PEM; None for a connection without TLS. timeout_s: of each call.
+    certificates by which the gateway's is checked, in PEM; None for a connection without TLS. timeout_s: of each call. Raises
+    SettingsError for an address that is none.
     """
 
     address: str
     token_file: Path | None = None
     ca_file: Path | None = None
     timeout_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        if not is_grpc_address(self.address):
+            raise SettingsError(
+                f"--gateway: {self.address!r} is no address; give HOST:PORT, with a port up to 65535, or unix:PATH"
+            )
 
 
 def check_installed() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import click
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from avizor_inference.addresses import is_grpc_address
 from avizor_inference.caller_token import token_in
 from avizor_inference.error_text import printable
 from avizor_inference.errors import TokenFileError
@@ -35,10 +35,6 @@ _FILE = click.Path(path_type=Path)
 
 # Bytes that no file of certificates or tokens has.
 _MOST_BYTES = 16 << 20
-
-_PORT = re.compile(r"^(?!unix:).*:([0-9]+)$")
-_NO_PORT = re.compile(r"[^:]*|(?!unix:).*[:\]]|[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F.:]*")  # also `HOST:`, `[::1]`, `::1`
-_URL = re.compile(r"https?://", re.IGNORECASE)
 
 
 @click.command(
@@ -83,10 +79,9 @@ def health(
     if tls or ca or client_certificate or server_name:
         credentials = grpc.ssl_channel_credentials(*(_pem(file) for file in (ca, client_key, client_certificate)))
     metadata = (("authorization", f"Bearer {_token(token_file)}"),) if token_file else ()
-    port = _PORT.search(target)
-    # Without a port gRPC would take 443, and of a larger one the last 16 bits.
-    if _NO_PORT.fullmatch(target) or _URL.match(target) or (port and int(port[1]) > 65535):
-        raise click.BadParameter(f"{target!r} is no address; give HOST:PORT or unix:PATH", param_hint="--target")
+    if not is_grpc_address(target):
+        wrong = f"{target!r} is no address; give HOST:PORT, with a port up to 65535, or unix:PATH"
+        raise click.BadParameter(wrong, param_hint="--target")
     logging.getLogger("grpc").setLevel(logging.CRITICAL)  # it writes a traceback for an answer that is none
     with _channel(target, credentials, server_name) as channel:
         try:

@@ -19,6 +19,8 @@ from support.warm_starts import warm_run
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_client import AsyncClient, BadAnswer, Client, InputError, MonitorSettings
+from avizor_inference.errors import SettingsError
+from avizor_inference.gateway_connection import GatewayAddress
 
 DIGITS = pb.Model(name="digits", version=1, task=pb.TASK_CLASSIFY, image=pb.ImageInput(height=32, width=32, channels=1))
 
@@ -164,11 +166,33 @@ def test_health_names_a_server_that_is_no_gateway() -> None:
         assert (ended.returncode, ended.stdout) == (1, "status 99, which is none\n")
 
 
-@pytest.mark.parametrize("target", ["", "localhost", "localhost:", "::1", "[::1]", "127.0.0.1:99999", "http://127.0.0.1:8080"])
+NO_ADDRESSES = [
+    *("localhost", "localhost:", ":50051", "localhost:http", "localhost:0", "127.0.0.1:-5", "127.0.0.1:99999", "::1", "[::1]"),
+    *("dns:///localhost", "dns:localhost", "ipv4:127.0.0.1", "ipv6:[::1]", "unix:", "foo://localhost:50051", "two words:50051"),
+    *("http://127.0.0.1:8080", "localhost:50051/", "localhost/path:50051", "\n:50051"),
+]
+
+
+@pytest.mark.parametrize("target", NO_ADDRESSES)
 def test_an_address_that_is_none_is_not_called(target: str) -> None:
-    with pytest.raises(InputError, match="is no address"):
+    with pytest.raises(InputError, match="is no address; give HOST:PORT, with a port up to 65535, or unix:PATH"):
         Client(target)
-    assert ("is no address" if target else "'--target' is empty") in said("health", "--target", target)
+    with pytest.raises(SettingsError, match="is no address; give HOST:PORT, with a port up to 65535, or unix:PATH"):
+        GatewayAddress(target)
+
+
+@pytest.mark.parametrize("place", ["{0}", "dns:{0}", "dns:///{0}", "ipv4:{0}", "ipv4:127.0.0.1:9,{0}"])
+def test_a_gateway_is_found_by_each_form_of_its_address(place: str) -> None:
+    with server(of({"GetModel": [DIGITS]})) as target, Client(place.format(target)) as client:
+        GatewayAddress(place.format(target))
+        assert client.model("digits").name == "digits"
+
+
+def test_commands_name_an_address_that_is_none(models: Path, tmp_path: Path) -> None:
+    assert "'--target' is empty" in said("health", "--target", "")
+    loads = ["models", "load", "digits", "--models", str(models), "--gateway", "localhost"]
+    for command in (["health", "--target", "localhost"], ["call", "models", "--target", "localhost"], loads):
+        assert "'localhost' is no address; give HOST:PORT" in said(*command)
 
 
 def test_files_that_are_none_are_named(tmp_path: Path) -> None:
