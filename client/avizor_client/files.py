@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from avizor_client.errors import InputError
 
 # Bytes of the largest file that is read. No gateway takes a message of more.
 MOST_BYTES = 1 << 30
+
+# What to do where the process, or the system, has as many files open as it may. avizor_inference has the same.
+_LACKS = {errno.EMFILE: "raise `ulimit -n`", errno.ENFILE: "end other programs, or raise fs.file-max with sysctl"}
 
 
 def read_file(path: Path | str) -> bytes:
@@ -18,8 +22,23 @@ def read_file(path: Path | str) -> bytes:
             is_small = os.fstat(file.fileno()).st_size <= MOST_BYTES  # a pipe has none
             data = file.read(MOST_BYTES + 1) if is_small else b""
     except (OSError, ValueError) as error:  # no path has a null character
-        why = getattr(error, "strerror", "") or error
-        raise InputError(f"{path}: cannot be read ({why}); name another file") from error
+        raise unreadable(path, error) from error
     if not is_small or len(data) > MOST_BYTES:
         raise InputError(f"{path}: has more than {MOST_BYTES >> 20} MiB; name a smaller file, or use a batch job")
     return data
+
+
+def unreadable(path: Path | str, error: OSError | ValueError) -> InputError:
+    """Return the error of a file that cannot be read: with the cause, and what to do."""
+    number = getattr(error, "errno", 0)
+    why = getattr(error, "strerror", "") or error
+    if number == errno.EMFILE:
+        import resource  # not on every system
+
+        why = f"{why}: this process may have {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}"
+    return InputError(f"{path}: cannot be read ({why}); {_LACKS.get(number, 'name another file')}")
+
+
+def lacks_open_files(error: OSError) -> bool:
+    """Return whether the process, or the system, has as many files open as it may: whichever is opened next fails."""
+    return error.errno in _LACKS

@@ -14,7 +14,7 @@ from google.protobuf.json_format import ParseDict, ParseError
 from avizor.v1 import inference_pb2 as pb
 from avizor_client.answers import Array, InputKind
 from avizor_client.errors import InputError
-from avizor_client.files import read_file
+from avizor_client.files import read_file, unreadable
 
 # Inputs of which a file is an item. The fields of Model and of Item have the same names.
 FILE_KINDS = ("image", "audio", "signal")
@@ -131,6 +131,8 @@ def _open_array(path: Path) -> Array:
     try:
         return _load(path)
     except Exception as error:  # numpy reads the header as Python's text, and hostile text can raise nearly anything
+        if isinstance(error, OSError) and error.errno:
+            raise unreadable(path, error) from error
         reason = str(error) or type(error).__name__
         raise InputError(f"{path}: is not a .npy file that can be read ({reason}); write one with numpy.save") from error
 

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from avizor_client.errors import InputError
-from avizor_client.files import read_file
+from avizor_client.files import read_file, unreadable
 
 # A line of a file of `avizor serve --tokens`; a comment does not begin so. The other commands have the same rules in
 # avizor_inference (caller_token.py).
@@ -50,7 +50,7 @@ class Token:
                 return
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"{file}: cannot be read ({error.strerror or error}); name another file") from error
+            raise unreadable(file, error) from error
         match = _LINE.search(text) or _ALONE.fullmatch(text)
         if match:
             self._value, self._state = match[1], state

@@ -11,7 +11,7 @@ import grpc
 
 from avizor_inference.addresses import is_grpc_address
 from avizor_inference.caller_token import token_in
-from avizor_inference.error_text import reason
+from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import SettingsError
 
 # A gateway that is full says when to try again, and gRPC's own retries wait for so long.
@@ -106,4 +106,4 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({reason(error)}); name another file") from error
+        raise SettingsError(f"{path}: cannot be read ({reason(error)}); {remedy(error, 'name another file')}") from error

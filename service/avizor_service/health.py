@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from avizor_inference.addresses import is_grpc_address
 from avizor_inference.caller_token import token_in
-from avizor_inference.error_text import printable
+from avizor_inference.error_text import printable, reason, remedy
 from avizor_inference.errors import TokenFileError
 from avizor_inference.finite_range import FiniteRange
 
@@ -127,7 +127,7 @@ def _read(file: Path) -> bytes:
         with file.open("rb") as opened:  # a pipe, perhaps
             data = opened.read(_MOST_BYTES)
     except OSError as error:
-        raise click.ClickException(f"{file}: cannot be read ({error.strerror}); name another file") from error
+        raise click.ClickException(f"{file}: cannot be read ({reason(error)}); {remedy(error, 'name another file')}") from error
     if len(data) == _MOST_BYTES:
         raise click.ClickException(f"{file}: is too large; name another file")
     return data

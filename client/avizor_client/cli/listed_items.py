@@ -16,7 +16,7 @@ import click
 from avizor_client.answers import Model
 from avizor_client.cli.table_rows import NotATable, WrongRow, rows_of
 from avizor_client.errors import InputError
-from avizor_client.files import MOST_BYTES, read_file
+from avizor_client.files import MOST_BYTES, lacks_open_files, read_file, unreadable
 from avizor_client.items import Item
 
 STANDARD_INPUT = "-"
@@ -101,7 +101,10 @@ def _content(path: str) -> Path | bytes:
 
 
 def _problem(path: str) -> str:
-    """Return why a file cannot be sent; "" if it can. Nothing is read: a pipe has its bytes only once."""
+    """Return why a file cannot be sent; "" if it can. Nothing is read: a pipe has its bytes only once.
+
+    Raises InputError where the fault is none of the file.
+    """
     if path == STANDARD_INPUT or Path(path).is_fifo():
         return ""
     if Path(path).is_char_device() or Path(path).is_block_device():
@@ -110,6 +113,8 @@ def _problem(path: str) -> str:
         with Path(path).open("rb") as file:
             is_large = os.fstat(file.fileno()).st_size > MOST_BYTES
     except OSError as error:
+        if lacks_open_files(error):
+            raise unreadable(path, error) from error
         return error.strerror or str(error)
     return f"it has more than {MOST_BYTES >> 20} MiB; use a batch job" if is_large else ""
 
@@ -131,5 +136,7 @@ def _rows(path: str, model: Model, source: str) -> Iterator[Listed | Unreadable]
                 yield Unreadable(name, row.problem) if isinstance(row, WrongRow) else Listed(name, Item(row, source))
     except NotATable as error:
         yield Unreadable(path, str(error))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV ({error}); name another file") from error

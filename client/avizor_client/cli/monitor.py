@@ -19,6 +19,7 @@ from avizor_client.cli.output import counted, judges, plain, print_json, print_l
 from avizor_client.cli.unknown_sources import UnknownSources
 from avizor_client.client import Client
 from avizor_client.errors import InputError
+from avizor_client.files import unreadable
 from avizor_client.streams import MonitorSettings, PcmFormat
 
 _ALARM = 4
@@ -137,7 +138,7 @@ def _open(file: str) -> BinaryIO:
     try:
         return Path(file).open("rb")
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}); name another file") from error
+        raise unreadable(file, error) from error
 
 
 def _raw(opened: BinaryIO, rate: int, channels: int, format: PcmFormat) -> Sound:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.open_files import no_more_files
 
 from avizor_inference.errors import AvizorError, SettingsError
 from avizor_inference.items.file_access import open_file
@@ -21,19 +20,6 @@ from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.version_choice import choosing
 
 LIMIT = r"\(too many open files: this process may have \d+\); raise `ulimit -n`"
-
-
-@contextmanager
-def no_more_files() -> Iterator[None]:
-    """Let the next file that this process opens be one too many."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.open(os.devnull, os.O_RDONLY)
-    os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 READS: dict[str, Callable[[ModelVersion], object]] = {
