@@ -56,6 +56,13 @@ def test_a_list_without_items_of_an_answer_says_so(page: Page) -> None:
         assert "Nothing here. No item of this list has this answer." in text, answer
 
 
+@pytest.mark.parametrize("answered", ["any", "none", "normal"])
+def test_of_a_list_of_nothing_that_was_flagged_a_larger_alpha_is_advised(page: Page, answered: str) -> None:
+    """Nothing is answered there, as there is nothing to answer."""
+    text = page.ask(f"/?alpha=0.0001&answered={answered}").text
+    assert "Nothing here. A larger alpha flags more." in text
+
+
 def test_the_page_says_which_addresses_stay(page: Page) -> None:
     for name in ("source", "model", "shown", "alpha", "answered", "order", "sample"):
         assert f"`{name}" in DOCUMENTED.split("## Addresses")[1].split("\n## ")[0], name
