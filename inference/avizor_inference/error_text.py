@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from avizor_inference.errors import GpuFull
 
 MOST_CHARACTERS = 300
+_NAME_CHARACTERS = 60
 
 # How Python writes an object that has no text of its own, such as an open file: `<_io.BufferedReader name=3>`.
 _OBJECT = re.compile(r"<(?:_io\.\w+|[\w.]+ object at 0x[0-9a-f]+)[^<>]*>")
@@ -78,6 +79,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def short_name(text: str) -> str:
+    """Return a name of a user's as `printable` does, cut off after 60 characters: a column of a table may hold any text."""
+    shown = printable(text)
+    return shown if len(shown) <= _NAME_CHARACTERS else f"{shown[: _NAME_CHARACTERS - 1]}…"
 
 
 def printable_lines(text: str) -> str:

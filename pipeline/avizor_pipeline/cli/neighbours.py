@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from avizor_inference.error_text import printable
+from avizor_inference.error_text import printable, short_name
 from avizor_inference.finite_range import FiniteRange
 from avizor_pipeline.projection.methods import Metric
 from avizor_pipeline.projection.similar import Neighbour, find_neighbours
@@ -64,10 +64,10 @@ def neighbours(
 
 
 def _cells(found: Neighbour) -> list[str]:
-    label = "-" if found.label is None else f"{found.label} {_number(found.probability, '.2f')}"
+    label = "-" if found.label is None else f"{short_name(found.label)} {_number(found.probability, '.2f')}"
     score = _number(found.score, ".4g") + (" anomaly" if found.is_anomaly else "")
     start = "-" if found.start_s is None else f"{found.start_s:.2f} s"
-    return [f"{found.distance:.4f}", printable(label), score, printable(found.source), start, printable(found.uri)]
+    return [f"{found.distance:.4f}", label, score, short_name(found.source), start, printable(found.uri)]
 
 
 def _number(value: Any, format: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from avizor_inference.anomaly.calibration_text import cross_fitted_note
 from avizor_inference.anomaly.p_values import for_each_source, level, recordings_needed
-from avizor_inference.error_text import named, printable
+from avizor_inference.error_text import named, short_name
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.items.windows import ChannelMode
 from avizor_inference.job_results import SUMMARY_FILE
@@ -46,7 +46,7 @@ def summary_lines(
         if labels:
             yield f"{model}: items by class"
             yield from _table(
-                ("class", "items"), [(printable(label), str(labels[label])) for label in _most_frequent(labels)], out
+                ("class", "items"), [(short_name(label), str(labels[label])) for label in _most_frequent(labels)], out
             )
     for calibrated in models:
         if calibrated.calibration:
@@ -112,7 +112,7 @@ def _flagged_lines(
 def _source_row(source: str, count: SourceCount) -> tuple[str, ...]:
     judged = count.recordings - count.not_judged
     share = f"{count.anomalies / judged:.1%}" if judged else "-"
-    return printable(source), str(count.recordings), str(count.anomalies), share, str(count.not_judged)
+    return short_name(source), str(count.recordings), str(count.anomalies), share, str(count.not_judged)
 
 
 def _most_flagged(item: tuple[str, SourceCount]) -> tuple[float, str]:
@@ -137,14 +137,14 @@ def source_notes(pooled: Mapping[str, int], model: JobModel, alpha: float, confi
 
     pooled: the number of calibration items of each, as `pooled_sources` returns them. model: which has a calibration.
     """
-    if few := [f"{printable(source)} ({count})" for source, count in sorted(pooled.items()) if count]:
+    if few := [f"{short_name(source)} ({count})" for source, count in sorted(pooled.items()) if count]:
         kept = "" if confidence is None else ", without the confidence"
         yield (
             f"  Note: {named(few, ROWS_SHOWN)}: too few calibration {model.items} for {level(alpha, confidence)}, which needs "
             f"{recordings_needed(alpha, confidence)}: up to 1 in n + 1 normal ones may be flagged (n in brackets){kept}"
             f"{for_each_source(model.calibration, confidence) if model.calibration else ''}"
         )
-    if never := [printable(source) for source, count in sorted(pooled.items()) if not count]:
+    if never := [short_name(source) for source, count in sorted(pooled.items()) if not count]:
         what = "judged by all other sources together, without the promise"
         yield f"  Note: {named(never, ROWS_SHOWN)} never calibrated: {what}{_known(model)}"
         if DEFAULT_SOURCE in never:
@@ -154,4 +154,4 @@ def source_notes(pooled: Mapping[str, int], model: JobModel, alpha: float, confi
 def _known(model: JobModel) -> str:
     """Return which sources the calibration of a model has, to follow a message: one that it lacks may be mistyped."""
     names = model.calibration.source_names if model.calibration else []
-    return f"; the calibration has {named([printable(name) for name in names], _NAMED)}" if names else ""
+    return f"; the calibration has {named([short_name(name) for name in names], _NAMED)}" if names else ""

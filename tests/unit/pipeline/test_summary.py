@@ -105,6 +105,17 @@ def test_the_summary_counts_what_was_not_read_not_judged_or_clipped(opened: Sequ
     assert text.endswith("results in results: windows/, recordings/, dead_letters/, summary.json")
 
 
+def test_a_long_name_of_a_source_is_cut_off_in_the_table_and_in_notes(opened: Sequence[JobModel]) -> None:
+    """A column of a table may hold any text; one of 3,000 characters would make each line of the table as long."""
+    outcome = Outcome(files=3)
+    outcome.sources = {"normal": {"z" * 3000: SourceCount(recordings=2), "y" * 60: SourceCount(recordings=1)}}
+    lines = list(summary_lines(outcome, opened[1:], 0.05, OUT, seconds=0.0))
+    assert max(map(len, lines)) < 400
+    (shown,) = [line for line in lines if line.startswith("  zz")]
+    assert shown.split()[0] == "z" * 59 + "…"
+    assert any(line.startswith(f"  {'y' * 60} ") for line in lines)
+
+
 def test_items_have_the_name_of_their_kind(models: Path) -> None:
     opened = [
         *open_models(JobRequest(("data",), ("normal", "digits"), models).to_settings()),
