@@ -18,6 +18,7 @@ from typing import BinaryIO, TypeVar
 from avizor_inference import durable_files
 from avizor_inference.daemon_threads import DaemonThreads
 from avizor_inference.digests import sha256_of_file
+from avizor_inference.error_text import lacks_open_files
 from avizor_pipeline.sinks.object_path import ObjectPath
 from avizor_pipeline.sinks.write_errors import unreadable
 
@@ -169,11 +170,13 @@ def each_at_once(out: OutputPath, items: Iterable[T], read: Callable[[T], Found]
 
 
 def check_absent(path: OutputPath, error: OSError) -> None:
-    """Raise JobError if a file could not be read, and is on a store that has not said that it is absent.
+    """Raise JobError if a file could not be read, and may be intact.
 
-    Nothing is known of the file then: a store may be away, or refuse it for a while.
+    So it is on a store that has not said that it is absent: it may be away, or refuse it for a while. And where this process
+    may open no more files, or not this one.
     """
-    if isinstance(path, ObjectPath) and not isinstance(error, FileNotFoundError):
+    on_store = isinstance(path, ObjectPath) and not isinstance(error, FileNotFoundError)
+    if on_store or lacks_open_files(error) or isinstance(error, PermissionError):
         raise unreadable(path, error) from error
 
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from avizor_inference.digests import digest_of, sha256_of_file
 from avizor_inference.durable_files import temporary_name
-from avizor_inference.error_text import reason
+from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import JobError
 from avizor_inference.job_results import COMMITS
 from avizor_inference.job_tables import TABLES as TABLES  # of the package's face, too
@@ -242,7 +242,8 @@ def read_commit(out: OutputPath, shard: str) -> Commit | str:
     except ValidationError as error:
         return f"{path} cannot be read: {validation_message(error)}"
     except OSError as error:
-        raise JobError(f"{path} cannot be read ({reason(error)}); make it readable, or choose another --out") from error
+        what_to_do = remedy(error, "make it readable, or choose another --out")
+        raise JobError(f"{path} cannot be read ({reason(error)}); {what_to_do}") from error
     names = {(path.parent.name, shard_of(path.stem)) for path in map(PurePath, commit.sha256)}
     if commit.shard != shard or names != {(table, shard) for table in TABLES if commit.rows.get(table)}:
         return f"{path} is not the record of its shard"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from support.object_stores import S3
+from support.open_files import no_more_files
 from unit.pipeline.jobs import write_shard
 
 from avizor_inference.errors import JobError
@@ -99,6 +100,19 @@ def test_a_part_that_is_altered_or_missing_is_damage(tmp_path: Path) -> None:
     assert find_damage(tmp_path, commit) == f"{part} cannot be read (no such file or directory)"
     os.mkfifo(part)
     assert find_damage(tmp_path, commit) == f"{part} is not a file"
+
+
+def test_a_part_that_cannot_be_opened_for_lack_of_open_files_is_not_damage(tmp_path: Path) -> None:
+    """It would be done again, and its rows with it, though it is intact."""
+    commit = write_shard(tmp_path, SHARD)
+    with (
+        no_more_files(),
+        pytest.raises(
+            JobError, match=r"parquet cannot be read \(too many open files.*\); finished shards are kept: raise `ulimit -n`"
+        ),
+    ):
+        find_damage(tmp_path, commit)
+    assert find_damage(tmp_path, commit) == ""
 
 
 def test_a_part_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
