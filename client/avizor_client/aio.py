@@ -29,8 +29,8 @@ from avizor_client.answers import (
     Refused,
     Verdict,
 )
-from avizor_client.connection import MAX_ANSWER_MIB, Closed, Connection, Tls, new_request_id
-from avizor_client.errors import NO_MESSAGE, InputError, bad_answer, call_failed
+from avizor_client.connection import MAX_ANSWER_MIB, PROBE, PROBE_S, Closed, Connection, Tls, new_request_id
+from avizor_client.errors import NO_MESSAGE, InputError, bad_answer, call_failed, is_late
 from avizor_client.requests import Format, Items, ItemsCall, MapFormat, Occlusion, T
 from avizor_client.streams import Chunk, Heard, MonitorSettings
 from avizor_client.tokens import Token
@@ -161,10 +161,17 @@ class AsyncClient:
         try:
             answer = await getattr(self._stub, rpc)(request, timeout=self._connection.timeout_s, metadata=metadata)
         except grpc.RpcError as error:
-            raise call_failed(error, request_id) from error
+            raise call_failed(error, request_id, await self._probe() if is_late(error) else "") from error
         if answer is None:  # it could not be parsed
             raise bad_answer(NO_MESSAGE)
         return answer
+
+    async def _probe(self) -> str:
+        try:
+            await self._channel.unary_unary(PROBE)(b"", timeout=PROBE_S)
+        except grpc.RpcError as error:
+            return str(error.details())
+        return ""
 
     def _require_own_loop(self) -> None:
         if _running_loop() is not self._loop:

@@ -26,8 +26,8 @@ from avizor_client.answers import (
     Refused,
     Verdict,
 )
-from avizor_client.connection import MAX_ANSWER_MIB, Closed, Connection, Tls, new_request_id
-from avizor_client.errors import call_failed
+from avizor_client.connection import MAX_ANSWER_MIB, PROBE, PROBE_S, Closed, Connection, Tls, new_request_id
+from avizor_client.errors import call_failed, is_late
 from avizor_client.requests import Format, Items, ItemsCall, MapFormat, Occlusion, T
 from avizor_client.streams import Chunk, Heard, MonitorSettings
 from avizor_client.tokens import Token
@@ -157,7 +157,15 @@ class Client:
         try:
             return getattr(self._stub, rpc)(request, timeout=self._connection.timeout_s, metadata=metadata)
         except grpc.RpcError as error:
-            raise call_failed(error, request_id) from error
+            raise call_failed(error, request_id, self._probe() if is_late(error) else "") from error
+
+    def _probe(self) -> str:
+        """Return what a short call says; "" if it is answered."""
+        try:
+            self._channel.unary_unary(PROBE)(b"", timeout=PROBE_S)
+        except grpc.RpcError as error:
+            return str(error.details())
+        return ""
 
 
 class MonitorStream:

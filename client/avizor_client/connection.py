@@ -46,6 +46,9 @@ _OPTIONS = [
 
 # MiB of an answer that a client takes, if it is not told more: a gateway computes 64 MiB of outputs by default.
 MAX_ANSWER_MIB = 256
+# Asked after a call that was late: a channel that could not connect says why at once. The service config does not have it.
+PROBE, PROBE_S = "/grpc.health.v1.Health/Check", 0.2
+
 _MOST_MIB = 2047  # gRPC counts the bytes of a message in 32 bits
 
 # The forms of an address that gRPC takes; avizor_inference has the same. Without a port gRPC would take 443, and of a larger

@@ -25,6 +25,8 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import BadRequest, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
+from avizor_client.no_connection import LOOK, is_no_connection, why_no_connection
+
 
 class ClientError(Exception):
     """Base of every error that the client raises on purpose."""
@@ -117,8 +119,7 @@ _KINDS: dict[str, type[CallFailed]] = {
 NO_MESSAGE, CUT_SHORT = "it is no message of avizor.v1", "the stream has ended without a last message"
 _NO_ANSWER = {"Exception deserializing response!": NO_MESSAGE, "Internal error from Core": CUT_SHORT}
 
-# What it says of a call without an answer.
-_LATE, _NOBODY = "Deadline Exceeded", "failed to connect to all addresses"
+_LATE = "Deadline Exceeded"  # what it says of a call without an answer
 _LARGE = {
     "CLIENT: Received message larger than max": (
         "the answer is larger than this client takes; ask about fewer items at once, or raise max_answer_mib"
@@ -127,18 +128,26 @@ _LARGE = {
         "the request is larger than the gateway takes (--max-message-mib); send fewer or smaller items, or use a batch job"
     ),
 }
-_LOOK = "see whether a gateway listens at this address, and whether it wants TLS"
 
 
-def call_failed(error: Any, request_id: str) -> CallFailed | BadAnswer:
-    """Return what a grpc.RpcError means. request_id: that was sent with the call; the gateway may have given it another."""
+def is_late(error: Any) -> bool:
+    """Return whether a grpc.RpcError means that no answer came in time."""
+    return str(error.details()) == _LATE
+
+
+def call_failed(error: Any, request_id: str, after: str = "") -> CallFailed | BadAnswer:
+    """Return what a grpc.RpcError means. request_id: that was sent with the call; the gateway may have given it another.
+
+    after: of a call that was late, what the next one said.
+    """
     message = str(error.details())
     if message in _NO_ANSWER:
         return bad_answer(_NO_ANSWER[message])
-    if message == _LATE:
-        message = f"no answer in time; allow more, and {_LOOK}"
-    if message.startswith(_NOBODY):
-        message = f"{message}; {_LOOK}"
+    if is_late(error):
+        why = f": {why_no_connection(after)}" if is_no_connection(after) else f"; allow more, and {LOOK}"
+        message = f"no answer in time{why}"
+    if is_no_connection(message):
+        message = why_no_connection(message)
     for large, words in _LARGE.items():
         if large in message:
             message = words

@@ -13,6 +13,7 @@ from avizor_inference.addresses import is_grpc_address
 from avizor_inference.caller_token import token_in
 from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import SettingsError
+from avizor_inference.no_connection import is_no_connection, why_no_connection
 
 # A gateway that is full says when to try again, and gRPC's own retries wait for so long.
 _RETRIES = {
@@ -97,9 +98,10 @@ class GatewayConnection:
         try:
             return rpc(request, timeout=self._gateway.timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
-            raise SettingsError(
-                f"the gateway {self._gateway.address} answers {error.code().name}: {error.details()}"
-            ) from error
+            address, said = self._gateway.address, str(error.details())
+            if is_no_connection(said):
+                raise SettingsError(f"no connection to the gateway {address}: {why_no_connection(said)}") from error
+            raise SettingsError(f"the gateway {address} answers {error.code().name}: {said}") from error
 
 
 def _read(path: Path) -> bytes:

@@ -16,13 +16,10 @@ from avizor_inference.caller_token import token_in
 from avizor_inference.error_text import printable, reason, remedy
 from avizor_inference.errors import TokenFileError
 from avizor_inference.finite_range import FiniteRange
+from avizor_inference.no_connection import is_no_connection, why_no_connection
 
 # Docker sets http_proxy in every container, for connections to the outside. A proxy would look for 127.0.0.1 elsewhere.
 _CHANNEL = [("grpc.enable_http_proxy", 0)]
-
-# How gRPC's message begins if nobody answers, and what to do then.
-_NOBODY = "failed to connect to all addresses"
-_LOOK = "see whether a gateway listens at this address, and whether it wants TLS"
 
 _EXAMPLES = """\b
 Examples:
@@ -88,8 +85,9 @@ def health(
             ask = health_pb2_grpc.HealthStub(channel).Check
             answer = ask(health_pb2.HealthCheckRequest(), timeout=timeout_s, metadata=metadata)
         except grpc.RpcError as error:
-            look = f"; {_LOOK}" if str(error.details()).startswith(_NOBODY) else ""
-            click.echo(f"{target}: {error.code().name}: {printable(str(error.details()))}{look}", err=True)
+            said = str(error.details())
+            said = why_no_connection(said) if is_no_connection(said) else said
+            click.echo(f"{target}: {error.code().name}: {printable(said)}", err=True)
             sys.exit(1)
     known = health_pb2.HealthCheckResponse.ServingStatus
     click.echo(known.Name(answer.status) if answer.status in known.values() else f"status {answer.status}, which is none")

@@ -1,0 +1,36 @@
+"""Say in words why there is no connection to a gateway. avizor_client has the same, which imports nothing from here."""
+
+from __future__ import annotations
+
+import re
+
+_NOBODY, _CLOSED = "failed to connect to all addresses", "Stream removed"
+LOOK = "see whether a gateway listens at this address, and whether it wants TLS"
+
+# What gRPC says of a handshake of TLS that fails, and what that means.
+_TLS = {
+    "Hostname Verification Check failed": ("the server's certificate is for another name; call it by that name"),
+    "CERTIFICATE_VERIFY_FAILED: certificate has expired": "the server's certificate has expired; have it renewed there",
+    "CERTIFICATE_VERIFY_FAILED: unable to get local issuer certificate": (
+        "the server's certificate is signed by no authority that is known here; name the file of its certificates"
+    ),
+    "WRONG_VERSION_NUMBER": "the server does not speak TLS; call it without",
+}
+_CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED: ([^:;]+)")
+
+
+def is_no_connection(details: str) -> bool:
+    """Return whether a call has failed because there was no connection to a server, or it was closed before an answer came."""
+    return details.startswith((_NOBODY, _CLOSED))
+
+
+def why_no_connection(details: str) -> str:
+    """Return why, and what to do. details: of a call that has failed so."""
+    for text, words in _TLS.items():
+        if text in details:
+            return words
+    if match := _CERTIFICATE.search(details):
+        return f"the server's certificate is refused ({match[1]}); have it renewed there"
+    if details.startswith(_CLOSED):
+        details = details.replace(_CLOSED, "the server closed the connection before it answered", 1)
+    return f"{details}; {LOOK}"
