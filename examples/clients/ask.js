@@ -3,6 +3,15 @@
 // It needs npm install @grpc/grpc-js @grpc/proto-loader
 "use strict";
 
+if (process.argv.length < 8) {
+  console.error("usage: node ask.js HOST:PORT CA TOKEN_FILE PROTO_FOLDER MODEL FILE...");
+  process.exit(2);
+}
+process.on("uncaughtException", (error) => {
+  console.error(error.message.split("\n")[0]);
+  process.exit(1);
+});
+
 const fs = require("fs");
 const grpc = require("@grpc/grpc-js");
 const loader = require("@grpc/proto-loader");

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import sys
 
-from avizor_client import Client, ItemFailed, Tls
+from avizor_client import Client, ClientError, ItemFailed, Tls
 
 
 def main() -> None:
     """Print a line for each file."""
+    if len(sys.argv) < 6:
+        print("usage: python ask.py HOST:PORT CA TOKEN_FILE MODEL FILE...", file=sys.stderr)
+        sys.exit(2)
     target, ca, token_file, model, *files = sys.argv[1:]
-    with Client(target, tls=Tls(ca=ca), token_file=token_file) as gateway:
-        answer = gateway.detect(model, files)
+    try:
+        with Client(target, tls=Tls(ca=ca), token_file=token_file) as gateway:
+            answer = gateway.detect(model, files)
+    except ClientError as error:
+        sys.exit(str(error))
     for file, item in zip(files, answer.items, strict=True):
         if isinstance(item, ItemFailed):
             print(f"{file}: not judged: {item}")

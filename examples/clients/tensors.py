@@ -16,7 +16,7 @@ import numpy as np
 import tritonclient.grpc
 import tritonclient.grpc.aio
 import tritonclient.http
-from tritonclient.utils import triton_to_np_dtype
+from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 
 def zeros(library: Any, metadata: dict[str, Any]) -> list[Any]:
@@ -70,8 +70,18 @@ def over_http(target: str, ca: str, headers: dict[str, str], model: str) -> None
 
 
 def main() -> None:
+    """Say in one line what is wrong."""
+    if len(sys.argv) < 5:
+        print("usage: python tensors.py HOST:PORT CA TOKEN_FILE MODEL [grpc|http]", file=sys.stderr)
+        sys.exit(2)
+    try:
+        ask(*sys.argv[1:])
+    except (OSError, InferenceServerException) as error:
+        sys.exit(str(error))
+
+
+def ask(target: str, ca: str, token_file: str, model: str, *ways: str) -> None:
     """Ask in each way."""
-    target, ca, token_file, model, *ways = sys.argv[1:]
     headers = {"authorization": f"Bearer {Path(token_file).read_text().strip()}"}
     if "http" not in ways:
         over_grpc(target, ca, headers, model)

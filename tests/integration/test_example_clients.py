@@ -89,6 +89,31 @@ def test_grpcurl_learns_the_messages_by_reflection(site: Site) -> None:
     assert '"is_anomaly": true' in done.stdout
 
 
+COMMANDS = {"ask.py": sys.executable, "tensors.py": sys.executable, "ask.sh": "bash", "reflect.sh": "bash"}
+
+
+@pytest.mark.parametrize("example", COMMANDS)
+def test_an_example_without_its_arguments_says_which_it_takes(example: str) -> None:
+    for arguments in ([], ["localhost:1", "ca.pem"]):
+        command = [COMMANDS[example], str(CLIENTS / example), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert re.fullmatch(rf"usage: .*{example} HOST:PORT CA TOKEN_FILE MODEL .*\n", done.stderr), done.stderr
+
+
+def test_the_python_client_names_what_it_cannot_use_in_one_line(site: Site) -> None:
+    target, ca, token = site.arguments
+    for arguments, message in (
+        ((target, "absent", token), "absent: cannot be read (No such file or directory); name another file"),
+        (("localhost", ca, token), "'localhost' is no address"),
+        ((target, ca, "odd.wav"), "odd.wav: holds no token"),
+    ):
+        done = site.run(sys.executable, CLIENTS / "ask.py", *arguments, "normal", "odd.wav")
+        assert done.returncode == 1
+        assert done.stderr.startswith(message)
+        assert done.stderr.count("\n") == 1, done.stderr
+
+
 @pytest.mark.node
 def test_the_node_client(site: Site) -> None:
     folder = ROOT / os.environ["AVIZOR_NODE"]
@@ -99,3 +124,9 @@ def test_the_node_client(site: Site) -> None:
     (site.folder / "wrong").write_text("ffff")
     refused = site.run(*command[:4], "wrong", *command[5:], NODE_PATH=str(folder / "node_modules"))
     assert (refused.returncode, refused.stderr.startswith("UNAUTHENTICATED")) == (1, True)
+    for arguments in ([], ["localhost:1", "ca.pem"]):
+        unsaid = site.run(*command[:2], *arguments)  # also before its packages are installed
+        assert (unsaid.returncode, unsaid.stdout) == (2, "")
+        assert unsaid.stderr == "usage: node ask.js HOST:PORT CA TOKEN_FILE PROTO_FOLDER MODEL FILE...\n"
+    absent = site.run(*command[:3], "absent", *command[4:], NODE_PATH=str(folder / "node_modules"))
+    assert (absent.returncode, absent.stderr) == (1, "ENOENT: no such file or directory, open 'absent'\n")
