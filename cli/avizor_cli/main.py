@@ -36,6 +36,8 @@ def main() -> None:
     # gRPC writes to standard error by itself, a line for each TLS handshake that fails: strangers could fill a gateway's log,
     # and where nobody reads it, all calls would wait. What matters is raised as an error. Set before gRPC is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # gRPC for Python logs what it raises, with a traceback: a message that is not of the protocol.
+    logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     lines = logging.StreamHandler()
     lines.setFormatter(WarningLines())
     logging.basicConfig(level=logging.WARNING, handlers=[lines])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from tritonclient.utils import InferenceServerException
 
+from avizor_inference.engines.base import check_batch_size
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import open_engine, runs_here
 from avizor_inference.engines.probe_check import check_probe
@@ -14,6 +15,7 @@ from avizor_inference.engines.triton import TritonEngine, triton_client
 from avizor_inference.engines.triton_address import triton_address
 from avizor_inference.errors import AvizorError, EngineError, VersionRefused
 from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.repository.triton_config import CONFIG_FILE
 from avizor_inference.repository.version_choice import choose_version, choosing, restore
 
 # Seconds that Triton may take to load a model: on a GPU an engine may have to be built.
@@ -110,6 +112,7 @@ def _served(server: TritonEngine, name: str) -> int:
 
 def _prove_aside(server: TritonEngine, address: str, version: ModelVersion, headers: Mapping[str, str]) -> None:
     version.verify()
+    check_batch_size(version.config.max_batch_size, str(version.folder.parent / CONFIG_FILE))
     model = version.model_path.read_bytes()
     with temporary_model(address, model, version.config, temporary_name("load"), headers) as name:
         check_probe(server, version, served_as=name)

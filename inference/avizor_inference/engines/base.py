@@ -172,8 +172,22 @@ def check_batch_size(most: int, where: str) -> None:
         raise VersionRefused(f"{where}: max_batch_size is {most}; it has to be at least 1: correct it, or export again")
 
 
+def check_input(spec: ModelSpec, version: ModelVersion) -> None:
+    """Raise VersionRefused unless the engine takes the tensor that the version describes, and no other."""
+    wanted = version.manifest.input.tensor().name
+    if list(spec.inputs) != [wanted]:
+        raise VersionRefused(
+            f"the engine has {version.name!r} version {version.version} with the inputs {_names(spec.inputs)}, and its "
+            f"manifest has {wanted}; see whether the engine serves this repository, and export the model again if it does"
+        )
+
+
 def check_same_digest(spec: ModelSpec, version: ModelVersion) -> None:
-    """Raise VersionRefused if the engine serves another model.onnx than the repository has; unknown digests pass."""
+    """Raise VersionRefused if the engine serves another model.onnx than the repository has; unknown digests pass.
+
+    Raises what `check_input` raises, too.
+    """
+    check_input(spec, version)
     expected = version.manifest.model_sha256
     if spec.sha256 not in ("", expected):
         raise VersionRefused(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from avizor_inference.arrays import Array
-from avizor_inference.engines.base import Engine, InferRequest, engine_kind
+from avizor_inference.engines.base import Engine, InferRequest, check_input, engine_kind
 from avizor_inference.engines.infer_rows import infer_rows
 from avizor_inference.errors import VersionRefused
 from avizor_inference.repository.calibration import RunPrecision
@@ -23,6 +23,8 @@ PROBE_TIMEOUT_S = 60.0
 
 # Share of an output's largest value, by the precision in which it is computed. Squares differ by twice as much.
 _ALLOWED: dict[RunPrecision, float] = {"fp32": 0.02, "bf16": 0.05, "fp16": 0.2, "int8": 0.2}
+# Kinds of dtype that can be compared.
+_NUMBERS = "fiu"
 # Decision 94.
 _ADVICE: dict[RunPrecision, str] = {
     "bf16": "use an engine in another precision",
@@ -40,6 +42,7 @@ def check_probe(engine: Engine, version: ModelVersion, served_as: str = "") -> N
     if probe is None:
         return
     spec = engine.spec(served_as) if served_as else engine.spec(version.name, version.version)
+    check_input(spec, version)
     (input_name,) = spec.inputs
     inputs = {input_name: np.ascontiguousarray(probe.items)}
     request = InferRequest(spec.name, inputs, list(probe.outputs), spec.version, PROBE_TIMEOUT_S)
@@ -64,7 +67,7 @@ def check_answers(version: ModelVersion, answers: Mapping[str, Array], precision
 
 def _difference(expected: Array, actual: Array) -> float:
     """Return the largest difference as a share of the largest value; NaN or infinity if an answer is not finite."""
-    if actual.shape != expected.shape:
+    if actual.shape != expected.shape or actual.dtype.kind not in _NUMBERS:
         return float("inf")
     largest = float(np.abs(expected).max(initial=0.0))
     difference = float(np.abs(actual.astype(np.float64) - expected).max(initial=0.0))

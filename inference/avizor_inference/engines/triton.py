@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -15,6 +17,7 @@ from tritonclient.utils import InferenceServerException
 
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_batch_size, check_request, seconds_left
+from avizor_inference.error_text import shortened
 from avizor_inference.errors import (
     AvizorError,
     DeadlineExceeded,
@@ -28,6 +31,7 @@ from avizor_inference.errors import (
 )
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.calibration import EngineClass, RunPrecision
+from avizor_inference.repository.models import VERSION_PATTERN
 from avizor_inference.repository.triton_config import TRITON_TYPES, asks_for_gpu, digest_of_version
 
 # Metadata and configuration are small: a server that does not send them in this time counts as away.
@@ -206,8 +210,19 @@ class TritonEngine(Engine):
             config = self._client.get_model_config(model, wanted, client_timeout=DESCRIBE_TIMEOUT_S).config
         except InferenceServerException as error:
             raise self._translated(error, model) from error
-        loaded = sorted(map(int, metadata.versions))
+        loaded = self._numbers(metadata.versions, model)
         return _spec(config, model, loaded[-1] if version is None else version), loaded
+
+    def _numbers(self, versions: Sequence[str], model: str) -> list[int]:
+        """Return the versions of a model, ascending: a server that has just unloaded the last one may name none."""
+        if not versions:
+            raise VersionNotLoaded(f"Triton at {self.address} has loaded no version of model {model!r}; load one, or try again")
+        if odd := [name for name in versions if not re.fullmatch(VERSION_PATTERN, name)]:
+            raise EngineError(
+                f"the server at {self.address} has version {shortened(odd[0])!r} of model {model!r}, and a version is a "
+                "number; give the address of a Triton that serves the repository"
+            )
+        return sorted(map(int, versions))
 
     def _translated(self, error: InferenceServerException, model: str) -> AvizorError:
         """Return our error for one of Triton's, by its code; by its text only where the code is ambiguous."""
