@@ -208,6 +208,7 @@ def _from_review(
         calibration = calibration_of(opened, version, job, results, review)
     for line in review.lines():
         click.echo(line)
+    note_fitted(version.manifest)  # of items in tables it is not known which it trained with
     return calibration
 
 

@@ -108,6 +108,18 @@ def test_a_sample_of_the_job_is_enough(answered: Path) -> None:
     assert 28 <= made(answered / "models", result).recordings() <= 30
 
 
+def test_a_model_of_fit_is_calibrated_with_a_note_on_the_items_that_it_trained_with(answered: Path, tmp_path: Path) -> None:
+    """The folder of the fit is what its last line streams, and what it trained with is not known by scores alone."""
+    models = tmp_path / "models"
+    shutil.copytree(answered / "models", models)
+    assert "avizor fit" not in run(models, *from_review(answered)).stderr
+    path = models / "normal" / "1" / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["provenance"]["factory"] = "avizor fit --improve"
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    assert "the items that it trained with may not be among these" in run(models, *from_review(answered)).stderr
+
+
 def test_another_graph_and_another_engine_than_the_jobs_are_refused(answered: Path, tmp_path: Path) -> None:
     shutil.copytree(answered / "results", tmp_path / "results")
     settings = json.loads((tmp_path / "results" / "job.json").read_text())
