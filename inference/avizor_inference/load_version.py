@@ -16,7 +16,7 @@ from avizor_inference.engines.triton_address import triton_address
 from avizor_inference.errors import AvizorError, EngineError, VersionRefused
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import CONFIG_FILE
-from avizor_inference.repository.version_choice import choose_version, choosing, restore
+from avizor_inference.repository.version_choice import choose_version, choosing, trying
 
 # Seconds that Triton may take to load a model: on a GPU an engine may have to be built.
 _LOAD_S = 600.0
@@ -38,13 +38,8 @@ def load_embedded(
     with open_engine(engine, repository, device=device) as opened:
         check_probe(opened, version)
     folder = version.folder.parent
-    with choosing(folder):
-        text = choose_version(folder, chosen)
-        try:
-            confirm()
-        except BaseException:
-            restore(folder, text)
-            raise
+    with choosing(folder), trying(folder, chosen):
+        confirm()
 
 
 def load_on_triton(
@@ -68,22 +63,24 @@ def load_on_triton(
             if before and before != version.version:
                 choose_version(folder, before)
             raise
-        text = choose_version(folder, chosen)
+        is_chosen = False
         try:
-            _load(address, version.name, headers)
-            loaded = server.loaded(version.name)
-            if loaded[-1] != version.version:
-                raise EngineError(
-                    f"Triton at {address} has loaded version {loaded[-1]} of {version.name!r}, and not {version.version}; "
-                    f"does it serve {folder.parent}?"
-                )
-            check_probe(server, version)
-            confirm()
+            with trying(folder, chosen):
+                is_chosen = True
+                _load(address, version.name, headers)
+                loaded = server.loaded(version.name)
+                if loaded[-1] != version.version:
+                    raise EngineError(
+                        f"Triton at {address} has loaded version {loaded[-1]} of {version.name!r}, and not {version.version}; "
+                        f"does it serve {folder.parent}?"
+                    )
+                check_probe(server, version)
+                confirm()
         except BaseException:
-            restore(folder, text)
-            if before and before != version.version:
-                choose_version(folder, before)
-            _load(address, version.name, headers)
+            if is_chosen:  # else Triton has been told nothing
+                if before and before != version.version:
+                    choose_version(folder, before)
+                _load(address, version.name, headers)
             raise
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,6 +27,20 @@ from avizor_inference.cli import models as command
 from avizor_inference.errors import RepositoryError
 from avizor_inference.load_version import load_on_triton, served_version
 from avizor_inference.repository.models import ModelRepository
+
+# Runs a command that is told to stop in its AT-th flush to the disk.
+STOPPED = """
+import os, signal, avizor_cli.main
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+flush, flushed = os.fsync, []
+def stopped(descriptor):
+    flush(descriptor)
+    flushed.append(descriptor)
+    if len(flushed) == AT:
+        os.kill(os.getpid(), signal.SIGTERM)
+os.fsync = stopped
+avizor_cli.main.main()
+"""
 
 
 def run(own: Path, *words: str) -> Result:
@@ -174,3 +189,26 @@ def test_a_full_disk_leaves_the_choice_as_it_was_and_is_named(tmp_path: Path, wo
         assert (own / "v" / "config.pbtxt").read_text() == config
     finally:
         subprocess.run(["umount", own], check=True)
+
+
+@pytest.mark.parametrize("engine", ["ort", "triton"])
+def test_a_command_that_is_stopped_while_it_writes_the_choice_puts_it_back(
+    tmp_path: Path, engine: str, request: pytest.FixtureRequest
+) -> None:
+    own = tmp_path / "models"
+    for number in (1, 2):
+        write_version(own, "v", number)
+    with contextlib.ExitStack() as stack:
+        if engine == "triton":
+            server = stack.enter_context(TritonServer(request.getfixturevalue("triton_install"), own))
+            engine = f"triton://{server.grpc_url}"
+        config, ended = own / "v" / "config.pbtxt", []
+        before = config.read_text()
+        for flush in (1, 2):  # of the new file; of its folder, when it has been renamed
+            command = [sys.executable, "-c", STOPPED.replace("AT", str(flush)), "models", "rollback", "v", "--engine", engine]
+            ended.append(
+                subprocess.run([*command, "--models", str(own)], capture_output=True, text=True, timeout=60, check=False)
+            )
+            assert config.read_text() == before
+    assert [(each.returncode, each.stderr) for each in ended] == [(143, ""), (143, "")]
+    assert {path.name for path in (own / "v").iterdir()} == {"1", "2", "config.pbtxt"}

@@ -63,14 +63,30 @@ def choose_version(folder: Path, version: int | None) -> str:
     return before
 
 
+@contextmanager
+def trying(folder: Path, version: int | None) -> Iterator[None]:
+    """Choose a version as `choose_version` does, during the block and after it; if it raises, config.pbtxt is put back.
+
+    So it is, too, if a signal stops the command while the file is written. Raises RepositoryError.
+    """
+    before = _read(folder / CONFIG_FILE)
+    try:
+        choose_version(folder, version)
+        yield
+    except BaseException:
+        restore(folder, before)
+        raise
+
+
 def with_choice(text: str, version: int) -> str:
     """Return the text of a config.pbtxt in which one version is chosen. Raises RepositoryError."""
     return _with_policy(text, f"{_POLICY} {{ specific {{ versions: [ {version} ] }} }}", CONFIG_FILE)
 
 
 def restore(folder: Path, text: str) -> None:
-    """Put back what `choose_version` returned. Raises RepositoryError."""
-    _write(folder / CONFIG_FILE, text)
+    """Put back what `choose_version` returned, if it is not there. Raises RepositoryError."""
+    if _read(folder / CONFIG_FILE) != text:
+        _write(folder / CONFIG_FILE, text)
 
 
 def _read(path: Path) -> str:
