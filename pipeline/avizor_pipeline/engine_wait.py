@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from avizor_inference.errors import EngineUnavailable, ModelNotFound
+from avizor_inference.errors import EngineUnavailable, ModelNotFound, VersionNotLoaded
 from avizor_pipeline.watch import Watch
 
 T = TypeVar("T")
@@ -16,6 +16,19 @@ T = TypeVar("T")
 ENGINE_WAIT_S = 300.0
 
 _ASK_EVERY_S = 0.5
+
+_START = "start it, and run the same command again to go on"
+_LOAD = (
+    "load that version again (`avizor models load NAME --version N`), and run the same command again to go on, or name another "
+    "--out to begin anew with the version that is served"
+)
+
+
+def wait_line(waits: bool) -> str:
+    """Return what the log says when a job begins to wait for its engine, and when it goes on."""
+    if not waits:
+        return "the engine is back"
+    return "the engine is away, or has not loaded the job's version of a model; it is waited for (--engine-wait-s)"
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,6 @@ class EngineWait:
         finally:
             self.watch.waits = False
         raise EngineUnavailable(
-            f"{error}; it was away for {self.limit_s:g} s (--engine-wait-s), and finished shards are kept: start it, and run "
-            "the same command again to go on"
+            f"{error}; it was away for {self.limit_s:g} s (--engine-wait-s), and finished shards are kept: "
+            + (_LOAD if isinstance(error, VersionNotLoaded) else _START)
         ) from error

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from avizor_inference.errors import MediaError
 from avizor_inference.items.pcm import PcmSamples
-from avizor_pipeline.engine_wait import EngineWait
+from avizor_pipeline.engine_wait import EngineWait, wait_line
 from avizor_pipeline.job_context import open_context
 from avizor_pipeline.live.calibration_watch import CalibrationWatch
 from avizor_pipeline.live.pcm_input import PcmInput
@@ -41,7 +41,7 @@ class _SaidWait(Watch):
     @waits.setter
     def waits(self, waits: bool) -> None:
         if waits != super().waits:
-            _log.warning("the engine is away, and is waited for (--engine-wait-s)" if waits else "the engine is back")
+            _log.warning(wait_line(waits))
         self.numbers[WAITS] = int(waits)
 
 

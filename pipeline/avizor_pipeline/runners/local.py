@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 
 from avizor_inference.errors import JobError
-from avizor_pipeline.engine_wait import ENGINE_WAIT_S
+from avizor_pipeline.engine_wait import ENGINE_WAIT_S, wait_line
 from avizor_pipeline.model_groups import shared_graphs
 from avizor_pipeline.runners.attempts import Attempt
 from avizor_pipeline.runners.base import Done
@@ -140,7 +140,7 @@ class _Run:
         waits = any(worker.waits for worker, _ in self.busy.values())
         if waits != self.waits:
             self.waits = waits
-            _log.warning("the engine is away, and is waited for (--engine-wait-s)" if waits else "the engine is back")
+            _log.warning(wait_line(waits))
 
     def _next(self) -> Attempt | None:
         """Return what comes next; None if there is nothing, or nothing for now."""

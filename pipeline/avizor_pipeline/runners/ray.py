@@ -23,6 +23,7 @@ from avizor_inference.engines.embedded import runs_on_gpu
 from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import JobError
 from avizor_inference.items.dataset import Entry
+from avizor_pipeline.engine_wait import wait_line
 from avizor_pipeline.models import open_models
 from avizor_pipeline.runners.base import Done
 from avizor_pipeline.runners.ray_cluster import RayCluster, RayNode
@@ -202,4 +203,4 @@ class _Run:
         waits = any(machine.waits for machine in self.machines.of.values())
         if waits != self.waits:
             self.waits = waits
-            _log.warning("the engine is away, and is waited for (--engine-wait-s)" if waits else "the engine is back")
+            _log.warning(wait_line(waits))

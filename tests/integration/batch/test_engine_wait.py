@@ -12,6 +12,9 @@ from integration.jobs import command, committed, eventually, query, start, wait_
 from support.warm_starts import warm_run
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
+from tritonclient.grpc import InferenceServerClient
+
+from avizor_pipeline.engine_wait import wait_line
 
 pytestmark = pytest.mark.slow  # a server is started twice
 
@@ -50,7 +53,7 @@ def test_an_engine_that_comes_back_costs_time_and_nothing_else(
     wait_for_first_shard(out, job.process)
     triton.kill()
     done = committed(out)
-    assert eventually(lambda: "the engine is away, and is waited for (--engine-wait-s)" in job.said)
+    assert eventually(lambda: wait_line(True) in job.said)
     triton.start()
     assert job.end() == 0, job.said
     assert done < 7
@@ -76,6 +79,21 @@ def test_an_engine_that_stays_away_ends_the_job_which_goes_on_later(
     triton.start()
     job = Job(many_recordings, models, out, triton, *limits)
     assert job.end() == 0, job.said
+
+
+def test_a_version_that_triton_has_unloaded_ends_the_job_which_says_what_to_load(
+    many_recordings: Path, models: Path, triton: TritonServer, tmp_path: Path
+) -> None:
+    limits = ("--workers", "1", "--batch-size", "1", "--engine-wait-s", "2")
+    job = Job(many_recordings, models, tmp_path / "out", triton, *limits)
+    wait_for_first_shard(tmp_path / "out", job.process)
+    with InferenceServerClient(triton.grpc_url) as client:
+        client.unload_model("normal")
+        assert job.end() == 1
+        assert "has not loaded model 'normal'" in job.said
+        assert "kept: load that version again (`avizor models load NAME --version N`), and run the same command" in job.said
+        client.load_model("normal")
+    assert Job(many_recordings, models, tmp_path / "out", triton, *limits).end() == 0
 
 
 def test_a_job_that_waits_can_be_stopped(many_recordings: Path, models: Path, triton: TritonServer, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from support.waiting import wait_until
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
+from avizor_pipeline.engine_wait import wait_line
+
 FILES, KILLS = 60, 6
 
 
@@ -158,7 +160,7 @@ def test_an_engine_that_is_away_for_a_while_costs_time_and_nothing_else(
             stream.process.stdin.write(sound)
             stream.process.stdin.flush()
             for watch in (folder, stream):
-                watch.wait_for_log("the engine is away, and is waited for (--engine-wait-s)")
+                watch.wait_for_log(wait_line(True))
             write_wav(incoming / "2.wav", tone(1.0))
             triton.start()
             folder.wait_for("1.wav", "2.wav")
