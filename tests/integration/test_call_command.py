@@ -6,8 +6,9 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -336,13 +337,37 @@ def test_sound_that_is_no_wav_says_how_to_convert_it(folder: Path, data: bytes, 
     assert (result.exit_code, message in result.stderr) == (1, True)
 
 
-def test_a_microphone_is_heard_while_it_goes_on(folder: Path) -> None:
+def head_of_wav(data_bytes: int) -> bytes:
+    """The head of a WAV file of one channel, as `arecord` (2 GiB) and `ffmpeg` (4 GiB) write it to a pipe."""
+    form = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)
+    return (
+        b"RIFF"
+        + struct.pack("<I", 2**32 - 1)
+        + b"WAVEfmt "
+        + struct.pack("<I", 16)
+        + form
+        + b"data"
+        + struct.pack("<I", data_bytes)
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "options"),
+    [
+        (b"", ("--rate", str(SAMPLE_RATE))),
+        (head_of_wav(0), ()),
+        (head_of_wav(2**31), ()),
+        (head_of_wav(2**32 - 1), ()),
+    ],
+    ids=["raw", "no length", "arecord", "ffmpeg"],
+)
+def test_a_microphone_is_heard_while_it_goes_on(folder: Path, head: bytes, options: Sequence[str]) -> None:
     """Windows come out of the command before its input has ended."""
-    command = [str(AVIZOR), "call", "monitor", "normal", "--rate", str(SAMPLE_RATE), "--json", "-"]
+    command = [str(AVIZOR), "call", "monitor", "normal", *options, "--json", "-"]
     with WarmPopen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(sixteen_bits(calm(2.0)).tobytes())
+        process.stdin.write(head + sixteen_bits(calm(2.0)).tobytes())
         process.stdin.flush()
         first, second = (json.loads(process.stdout.readline()) for _ in range(2))
         process.stdin.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import wave
 from collections.abc import Callable, Iterator
@@ -142,9 +143,15 @@ def _open(file: str) -> BinaryIO:
 
 
 def _raw(opened: BinaryIO, rate: int, channels: int, format: PcmFormat) -> Sound:
-    # `read1` returns what a pipe has, and does not wait until there is more.
+    return Sound(_chunks(opened), rate, channels, format)
+
+
+def _chunks(opened: BinaryIO, most: float = math.inf) -> Iterator[bytes]:
+    """Yield what comes, at most so many bytes in all. A pipe is not waited for until it has more than it has now."""
     read: Callable[[int], bytes] = getattr(opened, "read1", opened.read)
-    return Sound(iter(lambda: read(_READ_BYTES), b""), rate, channels, format)
+    while chunk := read(int(min(_READ_BYTES, most))):
+        most -= len(chunk)
+        yield chunk
 
 
 def _wav(opened: BinaryIO, file: str) -> Sound:
@@ -157,10 +164,9 @@ def _wav(opened: BinaryIO, file: str) -> Sound:
         ) from error
     if reader.getsampwidth() != 2:
         raise InputError(f"{file}: has samples of {8 * reader.getsampwidth()} bits, and only 16 are read; {_CONVERT}")
-    if not reader.getnframes():  # written by a program that did not know the length
-        return _raw(opened, reader.getframerate(), reader.getnchannels(), "s16le")
-    chunks = iter(lambda: reader.readframes(_READ_BYTES // (2 * reader.getnchannels())), b"")
-    return Sound(chunks, reader.getframerate(), reader.getnchannels())
+    # A program that does not know the length writes none, or a very large one. The head alone has been read.
+    length = 2 * reader.getnchannels() * reader.getnframes() or math.inf
+    return Sound(_chunks(opened, length), reader.getframerate(), reader.getnchannels())
 
 
 _CONVERT = "give raw PCM with --rate, such as that of: ffmpeg -i FILE -f s16le -ac 1 -ar 16000 -"
