@@ -13,7 +13,7 @@ from avizor_export.architectures import torchvision_networks
 from avizor_export.architectures.autoencoder import Autoencoder
 from avizor_export.architectures.lenet import LeNet
 from avizor_export.architectures.map_sizes import Shape
-from avizor_export.architectures.names import LAYOUTS
+from avizor_export.architectures.names import LAYOUTS, NAMES
 from avizor_export.architectures.spec_grammar import build_spec, reconstructs
 from avizor_export.architectures.super_resolution import SuperResolution
 from avizor_export.architectures.zfnet import ZFNet
@@ -115,7 +115,8 @@ def build(design: str, classes: int, shape: tuple[int, ...], *, batch_norm: bool
         options: dict[str, bool | str] = {"batch_norm": True} if batch_norm else {}
         return architecture.build(classes=classes, shape=_map(shape), **options, **settings)
     except _UNBUILDABLE as error:
-        raise ExportError(f"{design!r}: {one_line(error)}") from error
+        names = f"; the architectures are {', '.join(NAMES)}" if design not in NAMES and len(design.split()) == 1 else ""
+        raise ExportError(f"{design!r}: {one_line(error)}{names}") from error
 
 
 def check_choice(choices: Mapping[str, tuple[bool | str, ...]], name: str, value: object) -> None:

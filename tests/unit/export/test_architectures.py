@@ -158,6 +158,14 @@ def test_a_wrong_spec_is_refused_with_the_word_that_is_wrong(spec: str, says: st
         build(spec, 10, (1, 32, 32))
 
 
+def test_a_name_of_no_architecture_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(ExportError, match=r"'lenet5' is not a word .*; the architectures are lenet, alexnet, .*, densenet121$"):
+        build("lenet5", 10, (1, 32, 32))
+    with pytest.raises(ExportError) as refused:
+        build("conv16 dense10", 10, (1, 32, 32))
+    assert "architectures" not in str(refused.value)
+
+
 @pytest.mark.parametrize(("name", "shape"), [("resnet34", (3, 16, 16)), ("lenet", (1, 8, 8))])
 def test_an_input_that_is_too_small_is_refused(name: str, shape: Shape) -> None:
     with pytest.raises(ExportError, match="too small"):
