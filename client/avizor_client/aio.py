@@ -30,9 +30,9 @@ from avizor_client.answers import (
     Verdict,
 )
 from avizor_client.connection import MAX_ANSWER_MIB, PROBE, PROBE_S, Closed, Connection, Tls, new_request_id
-from avizor_client.errors import NO_MESSAGE, InputError, bad_answer, call_failed, is_late
+from avizor_client.errors import NO_MESSAGE, InputError, bad_answer, call_failed, fell_silent, is_late
 from avizor_client.requests import Format, Items, ItemsCall, MapFormat, Occlusion, T
-from avizor_client.streams import Chunk, Heard, MonitorSettings
+from avizor_client.streams import Chunk, Heard, MonitorSettings, Patience
 from avizor_client.tokens import Token
 
 Result = TypeVar("Result")
@@ -139,7 +139,7 @@ class AsyncClient:
         return await self._run(requests.explain(model, version, method, label, window, occlusion, format), items, source)
 
     def monitor(self, chunks: Iterable[Chunk] | AsyncIterable[Chunk], settings: MonitorSettings) -> AsyncMonitorStream:
-        """Return a stream that listens to sound while its chunks come. It has no deadline and is not tried again."""
+        """Return a stream that listens to sound while its chunks come. See Client.monitor."""
         self._require_own_loop()
         return AsyncMonitorStream(self._stub, self._connection, chunks, settings)
 
@@ -203,15 +203,19 @@ class AsyncMonitorStream:
     async def __aenter__(self) -> Self:
         """Begin to listen. Returns when the gateway has accepted the stream."""
         metadata = self._connection.metadata(self._request_id)
+        loop = asyncio.get_running_loop()
+        self._patience = Patience(self._connection.timeout_s, lambda: loop.call_soon_threadsafe(self._call.cancel))
         self._call = self._stub.Monitor(self._requests(), metadata=metadata)
         try:
             await self._receive()
         except BaseException:
-            self._call.cancel()
+            await self.__aexit__()
             raise
+        self._patience.note(begun=True)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        self._patience.end()
         self._call.cancel()
 
     @property
@@ -237,18 +241,24 @@ class AsyncMonitorStream:
         try:
             async for chunk in _in_turn(self._chunks):
                 for message in self._settings.messages(chunk):
+                    self._patience.note(sends=True)
                     yield message
+                    self._patience.note(sends=False)
+            self._patience.note(sent=True)
         except Exception as error:
             self._broken = error
             self._call.cancel()
 
     async def _receive(self) -> MonitoredWindow | None:
         try:
-            message = await self._call.read()
+            with self._patience.waiting():
+                message = await self._call.read()
             return self._heard.take(None if message is grpc.aio.EOF else message)
         except (grpc.RpcError, asyncio.CancelledError) as error:
             if self._broken:
                 raise self._broken from error
+            if self._patience.is_out:
+                raise fell_silent(self._connection.timeout_s, self._request_id) from error
             if isinstance(error, asyncio.CancelledError):
                 raise
             raise call_failed(error, self._request_id) from error

@@ -27,9 +27,9 @@ from avizor_client.answers import (
     Verdict,
 )
 from avizor_client.connection import MAX_ANSWER_MIB, PROBE, PROBE_S, Closed, Connection, Tls, new_request_id
-from avizor_client.errors import call_failed, is_late
+from avizor_client.errors import call_failed, fell_silent, is_late
 from avizor_client.requests import Format, Items, ItemsCall, MapFormat, Occlusion, T
-from avizor_client.streams import Chunk, Heard, MonitorSettings
+from avizor_client.streams import Chunk, Heard, MonitorSettings, Patience
 from avizor_client.tokens import Token
 
 
@@ -137,7 +137,10 @@ class Client:
         return self._run(requests.explain(model, version, method, label, window, occlusion, format), items, source)
 
     def monitor(self, chunks: Iterable[Chunk], settings: MonitorSettings) -> MonitorStream:
-        """Return a stream that listens to sound while its chunks come. It has no deadline and is not tried again."""
+        """Return a stream that listens to sound while its chunks come. It has no deadline as a whole, and is not tried again.
+
+        Within `timeout_s` the gateway has to accept it, take each chunk, and after the last one send each message.
+        """
         return MonitorStream(self._stub, self._connection, chunks, settings)
 
     def _run(self, call: ItemsCall[T], items: Items, source: str) -> Answer[T]:
@@ -183,15 +186,18 @@ class MonitorStream:
     def __enter__(self) -> Self:
         """Begin to listen. Returns when the gateway has accepted the stream."""
         metadata = self._connection.metadata(self._request_id)
+        self._patience = Patience(self._connection.timeout_s, lambda: self._call.cancel())
         self._call = self._stub.Monitor(self._requests(), metadata=metadata)
         try:
             self._receive()
         except BaseException:
-            self._call.cancel()
+            self.__exit__()
             raise
+        self._patience.note(begun=True)
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._patience.end()
         self._call.cancel()
 
     @property
@@ -217,15 +223,23 @@ class MonitorStream:
         yield self._settings.start()
         try:
             for chunk in self._chunks:
-                yield from self._settings.messages(chunk)
+                for message in self._settings.messages(chunk):
+                    self._patience.note(sends=True)
+                    yield message
+                    self._patience.note(sends=False)
+            self._patience.note(sent=True)
         except Exception as error:
             self._broken = error
             self._call.cancel()
 
     def _receive(self) -> MonitoredWindow | None:
         try:
-            return self._heard.take(next(self._call, None))
+            with self._patience.waiting():
+                message = next(self._call, None)
+            return self._heard.take(message)
         except grpc.RpcError as error:
             if self._broken:
                 raise self._broken from error
+            if self._patience.is_out:
+                raise fell_silent(self._connection.timeout_s, self._request_id) from error
             raise call_failed(error, self._request_id) from error

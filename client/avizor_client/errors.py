@@ -161,6 +161,12 @@ def call_failed(error: Any, request_id: str, after: str = "") -> CallFailed | Ba
     return kind(code, message, _field(status), retry_after_s, info.request_id if info else request_id)
 
 
+def fell_silent(timeout_s: float, request_id: str) -> DeadlineExceeded:
+    """Return the error of a stream on which a gateway said nothing for too long."""
+    message = f"the gateway has said nothing for {timeout_s:g} s; allow more, and {LOOK}"
+    return DeadlineExceeded("DEADLINE_EXCEEDED", message, request_id=request_id)
+
+
 def bad_answer(why: str) -> BadAnswer:
     """Return the error of an answer that is none, with why."""
     return BadAnswer(f"the answer cannot be understood: {why}; see whether a gateway of this release is at the address")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -79,6 +82,56 @@ class MonitorSettings:
                 f"takes {wanted.name}[samples] or {wanted.name}[samples, {self.channels}]"
             )
         return np.ascontiguousarray(samples, wanted).tobytes()
+
+
+class Patience:
+    """Gives up on a gateway that says nothing for `timeout_s` while it owes something, and is waited for.
+
+    It owes the first message, to take what is sent, and each further message after the end of the sound.
+    """
+
+    def __init__(self, timeout_s: float, give_up: Callable[[], object]) -> None:
+        """give_up: called in a thread of its own, when `is_out` is true."""
+        self.is_out = False
+        self._timeout_s, self._give_up = min(timeout_s, threading.TIMEOUT_MAX), give_up
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._facts = {"waits": False, "begun": False, "sends": False, "sent": False}
+        self._since: float | None = None  # when it was owed and waited for
+        threading.Thread(target=self._watch, name="avizor-patience", daemon=True).start()
+
+    def note(self, **facts: bool) -> None:
+        """Take note of what is so from now on.
+
+        waits: for a message. begun: the first one has come. sends: something is to be taken. sent: the sound has ended.
+        """
+        with self._lock:
+            self._facts |= facts
+            now = self._facts
+            is_owed = now["waits"] and (now["sends"] or now["sent"] or not now["begun"])
+            self._since = (self._since or time.monotonic()) if is_owed else None
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Wait for a message."""
+        self.note(waits=True)
+        try:
+            yield
+        finally:
+            self.note(waits=False)
+
+    def end(self) -> None:
+        """Wait for nothing more."""
+        self._over.set()
+
+    def _watch(self) -> None:
+        left = self._timeout_s
+        while not self._over.wait(left):
+            since = self._since
+            left = self._timeout_s - (time.monotonic() - since if since else 0.0)
+            if left <= 0:
+                self.is_out = True
+                self._give_up()
+                return
 
 
 class Heard:

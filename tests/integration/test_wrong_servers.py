@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from integration.gateway import AVIZOR, gateway, png
 from support.warm_starts import warm_run
 
 from avizor.v1 import inference_pb2 as pb
-from avizor_client import AsyncClient, BadAnswer, Client, InputError, MonitorSettings
+from avizor_client import AsyncClient, BadAnswer, Client, DeadlineExceeded, InputError, MonitorSettings
 from avizor_inference.errors import SettingsError
 from avizor_inference.gateway_connection import GatewayAddress
 
@@ -41,9 +43,9 @@ class Anything(grpc.GenericRpcHandler):
 
 
 @contextlib.contextmanager
-def server(answers: Callable[[str, grpc.ServicerContext], list[bytes]]) -> Iterator[str]:
+def server(answers: Callable[[str, grpc.ServicerContext], list[bytes]], handler: type[Anything] = Anything) -> Iterator[str]:
     running = grpc.server(ThreadPoolExecutor(2))
-    running.add_generic_rpc_handlers([Anything(answers)])
+    running.add_generic_rpc_handlers([handler(answers)])
     port = running.add_insecure_port("127.0.0.1:0")
     running.start()
     try:
@@ -110,6 +112,7 @@ def test_an_answer_of_another_protocol_is_named() -> None:
 
 STARTED = pb.MonitorResponse(started=pb.MonitorStarted(detector_version=1))
 WINDOW = pb.MonitorResponse(window=pb.MonitoredWindow(score=1))
+ENDED = pb.MonitorResponse(ended=pb.MonitorEnded(windows=2))
 
 
 @pytest.mark.parametrize(
@@ -138,6 +141,93 @@ def test_a_stream_that_is_cut_short_is_named(messages: list[pb.MonitorResponse],
             in_a_thread(target)
         with pytest.raises(BadAnswer, match=message):
             asyncio.run(in_a_loop(target))
+
+
+class Silent(Anything):
+    """Answers calls of Monitor with messages, and then with nothing more, while the client is there."""
+
+    def service(self, details: Any) -> grpc.RpcMethodHandler:
+        if not details.method.endswith("/Monitor"):
+            return super().service(details)
+
+        def answers(_requests: Any, context: grpc.ServicerContext) -> Iterator[bytes]:
+            gone = threading.Event()
+            context.add_callback(gone.set)
+            yield from self._answers("Monitor", context)
+            gone.wait()
+
+        return grpc.stream_stream_rpc_method_handler(answers)
+
+
+class Patient(Anything):
+    """Answers calls of Monitor with a message at once, and with the others when the sound has ended."""
+
+    def service(self, details: Any) -> grpc.RpcMethodHandler:
+        def answers(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+            first, *others = self._answers("Monitor", context)
+            yield first
+            for _ in requests:
+                pass
+            yield from others
+
+        return grpc.stream_stream_rpc_method_handler(answers)
+
+
+@pytest.mark.parametrize(
+    ("messages", "sound"),
+    [
+        pytest.param([], [bytes(100)], id="from its beginning"),
+        pytest.param([STARTED], [bytes(100)], id="before a window"),
+        pytest.param([STARTED, WINDOW, WINDOW], [bytes(100)], id="before its end"),
+        pytest.param([STARTED], itertools.repeat(bytes(1 << 20)), id="and takes no sound"),
+    ],
+)
+def test_a_stream_that_falls_silent_is_not_waited_for_without_a_limit(
+    messages: list[pb.MonitorResponse], sound: Iterable[bytes]
+) -> None:
+    settings = MonitorSettings(detector="normal", sample_rate=16_000)
+
+    async def in_a_loop(target: str, seen: list[Any]) -> None:
+        async with AsyncClient(target, timeout_s=1) as client, client.monitor(sound, settings) as stream:
+            async for window in stream:
+                seen += [window]
+
+    def in_a_thread(target: str, seen: list[Any]) -> None:
+        with Client(target, timeout_s=1) as client, client.monitor(sound, settings) as stream:
+            seen += stream
+
+    with server(of({"Monitor": messages}), Silent) as target:
+        for listen in (in_a_thread, lambda target, seen: asyncio.run(in_a_loop(target, seen))):
+            seen: list[Any] = []
+            with pytest.raises(DeadlineExceeded, match="the gateway has said nothing for 1 s; allow more"):
+                listen(target, seen)
+            assert len(seen) == messages.count(WINDOW)
+
+
+@pytest.mark.parametrize("in_a_loop", [False, True])
+def test_a_stream_may_be_silent_while_its_sound_goes_on_and_while_its_windows_are_looked_at(in_a_loop: bool) -> None:
+    settings = MonitorSettings(detector="normal", sample_rate=16_000)
+
+    def slow() -> Iterator[bytes]:
+        for _ in range(3):
+            time.sleep(0.5)
+            yield bytes(100)
+
+    async def asynchronously(target: str) -> Any:
+        async with AsyncClient(target, timeout_s=0.4) as client, client.monitor(slow(), settings) as stream:
+            async for _window in stream:
+                await asyncio.sleep(0.5)
+        return stream.ended
+
+    def in_a_thread(target: str) -> Any:
+        with Client(target, timeout_s=0.4) as client, client.monitor(slow(), settings) as stream:
+            for _window in stream:
+                time.sleep(0.5)
+        return stream.ended
+
+    with server(of({"Monitor": [STARTED, WINDOW, WINDOW, ENDED]}), Patient) as target:
+        ended = asyncio.run(asynchronously(target)) if in_a_loop else in_a_thread(target)
+    assert ended.windows == 2
 
 
 def said(*arguments: object) -> str:
