@@ -32,5 +32,5 @@ def why_no_connection(details: str) -> str:
     if match := _CERTIFICATE.search(details):
         return f"the server's certificate is refused ({match[1]}); have it renewed there"
     if details.startswith(_CLOSED):
-        details = details.replace(_CLOSED, "the server closed the connection before it answered", 1)
+        details = details.replace(_CLOSED, "the server closed the connection before all was answered", 1)
     return f"{details}; {LOOK}"

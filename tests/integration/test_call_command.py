@@ -384,5 +384,16 @@ def test_a_stream_that_is_stopped_ends_at_once_and_says_nothing_more(folder: Pat
         assert process.stderr is not None
         assert process.stderr.readline().startswith("an alarm begins after")
         process.send_signal(number)
-        said = process.communicate(timeout=30)
-    assert (process.returncode, *said) == (code, "", "")
+        assert process.wait(timeout=30) == code  # while the microphone is silent
+        assert process.communicate(timeout=30) == ("", "")
+
+
+def test_a_stream_whose_gateway_ends_is_told_so_while_the_microphone_is_silent(models: Path) -> None:
+    with gateway(models, "--alpha", 0.05) as running:
+        command = [str(AVIZOR), "call", "monitor", "normal", "--rate", str(SAMPLE_RATE), "--target", running.address, "-"]
+        with WarmPopen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith("an alarm begins after")
+            running.process.kill()
+            assert process.wait(timeout=30) == 1
+            assert "the server closed the connection before all was answered" in process.stderr.read()

@@ -83,7 +83,7 @@ def test_a_deadline_before_any_connection_says_why(server: Callable[[], contextl
 
 
 def test_a_server_that_closes_each_connection_when_it_is_asked_is_named() -> None:
-    said = f"the server closed the connection before it answered .*; {LOOK}$"
+    said = f"the server closed the connection before all was answered .*; {LOOK}$"
     with hanging_up() as target, Client(target) as client, pytest.raises(Unavailable, match=said):
         client.models()
 

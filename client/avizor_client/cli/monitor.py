@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import stat
 import sys
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
@@ -133,13 +135,18 @@ def _models(client: Client, model: str, version: int, also: str) -> dict[str, An
     return found
 
 
-def _open(file: str) -> BinaryIO:
-    if file == STANDARD_INPUT:
-        return open(0, "rb", closefd=False)
+@contextlib.contextmanager
+def _open(file: str) -> Iterator[BinaryIO]:
+    """Open a file, or standard input. A pipe is not closed: that would wait for the thread that reads it."""
     try:
-        return Path(file).open("rb")
+        opened: BinaryIO = open(0 if file == STANDARD_INPUT else file, "rb", closefd=file != STANDARD_INPUT)  # noqa: SIM115
     except OSError as error:
         raise unreadable(file, error) from error
+    try:
+        yield opened
+    finally:
+        if stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            opened.close()
 
 
 def _raw(opened: BinaryIO, rate: int, channels: int, format: PcmFormat) -> Sound:

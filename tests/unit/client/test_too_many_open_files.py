@@ -31,7 +31,7 @@ READS: dict[str, Callable[[Path], object]] = {
     "token": lambda path: Token(file=path),
     "picture": lambda path: list(messages([path], "image", "")),
     "array": lambda path: list(messages([path.with_suffix(".npy")], "tensor", "")),
-    "sound of a command": lambda path: opened(str(path)).close(),
+    "sound of a command": lambda path: opened(str(path)).__enter__(),
     "item of a command": lambda path: listed(path, "image"),
 }
 
