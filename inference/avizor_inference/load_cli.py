@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import click
 from avizor_inference.cli_option_groups import with_options
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import runs_here
+from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import SettingsError
 from avizor_inference.finite_range import FiniteRange
 from avizor_inference.gateway_connection import GatewayAddress
@@ -30,6 +32,9 @@ Examples:
   avizor models rollback pumps --gateway localhost:50051
   avizor models rollback pumps --engine triton://127.0.0.1:8001
 """
+# A header as gRPC sends it, in small letters. Those whose names end with -bin are bytes, and no line of text.
+_HEADER = re.compile(rb"\s*([\w.-]+)\s*:\s*([\x20-\x7e]*[\x21-\x7e])\s*")
+_MOST_BYTES = 64 << 10
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 _headers = click.option(
     "--triton-headers",
@@ -143,10 +148,24 @@ def _load(
 
 
 def _read_headers(path: Path | None) -> dict[str, str]:
+    """Return the headers in a file. Messages show nothing of it: it holds a secret."""
     if path is None:
         return {}
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    pairs = [line.partition(":") for line in lines]
-    if not all(colon and name.strip() and value.strip() for name, colon, value in pairs):
-        raise SettingsError(f"{path} holds a line that is not `NAME: VALUE`")
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    try:
+        with path.open("rb") as file:  # a pipe, too: `<(...)` of a shell
+            content = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({reason(error)}); {remedy(error, 'name another file')}") from error
+    if len(content) > _MOST_BYTES:
+        raise SettingsError(f"{path} has more than {_MOST_BYTES >> 10} KiB, and holds no headers; name another file")
+    headers = {}
+    for number, line in enumerate(content.splitlines(), 1):
+        found = _HEADER.fullmatch(line)
+        if found and not found[1].lower().endswith(b"-bin"):
+            headers[found[1].lower().decode()] = found[2].decode()
+        elif line.strip():
+            raise SettingsError(
+                f"{path}: line {number} is not `NAME: VALUE`, with a name of letters, digits and -_. which does not end with "
+                "-bin, and a value in ASCII; correct it"
+            )
+    return headers
