@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from avizor_cli.stop_signals import clean_up_when_stopped, hold_hangup
+from avizor_cli.stop_signals import clean_up_when_stopped, hold_hangup, stop_behind
 from avizor_cli.subcommands import SubCommands, runs_code_of_users
 from avizor_cli.warning_lines import WarningLines
 from avizor_inference.error_text import lacks_open_files, printable_lines, reason, remedy
@@ -50,6 +50,10 @@ def main() -> None:
     except OSError as error:
         named = "" if lacks_open_files(error) else error.filename  # then it is no matter of that file
         _fail(f"{named or 'a file or a connection'}: {reason(error)}; {remedy(error, 'fix that')}, and run the command again")
+    except Exception as error:
+        if not (code := stop_behind(error)):
+            raise
+        sys.exit(code)
 
 
 def _open_standard_files() -> None:

@@ -41,6 +41,16 @@ def hold_hangup(arguments: Sequence[str]) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
+def stop_behind(error: BaseException | None) -> int:
+    """Return the exit code of the stop from which an error came; 0 for none.
+
+    Libraries in C raise an error of their own for what is raised while they are imported.
+    """
+    while error is not None and not isinstance(error, SystemExit):
+        error = error.__cause__ or error.__context__
+    return int(error.code or 0) if isinstance(error, SystemExit) and _stopped_at is not None else 0
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     global _stopped_at
     if _is_finalizer(frame):

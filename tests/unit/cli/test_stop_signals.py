@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +45,28 @@ def test_other_errors_that_python_ignores_are_told() -> None:
     ended = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, timeout=25, check=False)
     assert ended.returncode == 0
     assert "ValueError: odd" in ended.stderr
+
+
+# As a library in C does what is imported while the signal comes.
+IN_C = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.{number})
+    [None for _ in range(1000)]
+except BaseException as error:
+    raise ImportError("initialization failed") from error
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_is_stopped_in_an_import_prints_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "onnxruntime.py").write_text(IN_C.format(number=number.name))
+    command = f"""
+import signal, sys
+from avizor_cli.main import main
+sys.path.insert(0, {str(tmp_path)!r})
+signal.signal(signal.{number.name}, signal.SIG_DFL)
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", command, "models"], capture_output=True, text=True, timeout=25, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, "", "")
