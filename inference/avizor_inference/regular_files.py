@@ -28,7 +28,7 @@ def regular_descriptor(path: Path, flags: int) -> int:
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):  # whoever reads or writes it hears that it is a folder
         return descriptor
     os.close(descriptor)
-    raise OSError("it is a pipe or a device, and no file")
+    raise OSError(0, "it is a pipe or a device, and no file", str(path))
 
 
 def read_regular(path: Path, most_bytes: int = _MOST_BYTES) -> bytes:

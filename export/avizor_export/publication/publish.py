@@ -11,7 +11,6 @@ such folder yet: it is staged in a hidden folder of the repository.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from avizor_inference.errors import ExportError, RepositoryError, VersionRefused
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.repository.triton_config import CONFIG_FILE, parse_config, serves_newest
 from avizor_inference.repository.version_choice import choosing, chosen_version, with_choice
+from avizor_inference.waiting_lock import waiting_lock
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,7 @@ def staging(models: Path, name: str) -> Iterator[Staging]:
 @contextmanager
 def locked(models: Path, name: str) -> Iterator[None]:
     """Hold the name's lock during the block, so that no other process publishes under that name."""
-    with (models / f".avizor-lock-{name}").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it however this process ends
+    with waiting_lock(models / f".avizor-lock-{name}"):
         yield
 
 

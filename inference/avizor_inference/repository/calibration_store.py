@@ -7,7 +7,6 @@ rename, so that a reader sees the old choice or the new one.
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from avizor_inference.errors import CalibrationError, VersionRefused
 from avizor_inference.regular_files import read_regular
 from avizor_inference.repository.calibration import ID_PATTERN, Calibration, EngineKind
 from avizor_inference.strict_json import Strict, validation_message
+from avizor_inference.waiting_lock import waiting_lock
 
 CALIBRATIONS_FOLDER = "calibrations"
 ACTIVE_FILE = "active.json"
@@ -115,6 +115,5 @@ def _locked(folder: Path) -> Iterator[None]:
     """Hold the lock on active.json during the block, so that no other process changes it between reading and writing."""
     calibrations = folder / CALIBRATIONS_FOLDER
     make_folder(calibrations)
-    with (calibrations / _LOCK_FILE).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it however this process ends
+    with waiting_lock(calibrations / _LOCK_FILE):
         yield

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from avizor_inference.durable_files import write_text
@@ -14,6 +13,7 @@ from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import RepositoryError
 from avizor_inference.regular_files import read_regular
 from avizor_inference.repository.triton_config import CONFIG_FILE, GENERATED, parse_config, read_config
+from avizor_inference.waiting_lock import waiting_lock
 
 # What a user sets; a choice that is taken back leaves the policy that is in it.
 _OVERRIDES_FILE = "config.overrides.pbtxt"
@@ -29,14 +29,13 @@ def choosing(folder: Path) -> Iterator[None]:
     folder: of the model. Not to be nested. Raises RepositoryError if nothing can be written beside the folder.
     """
     path = folder.parent / f".avizor-choice-lock-{folder.name}"
-    try:
-        lock = path.open("w")
-    except OSError as error:
-        raise RepositoryError(
-            f"{path} cannot be written ({reason(error)}); {remedy(error, 'let this user write there')}"
-        ) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it however this process ends
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(waiting_lock(path))
+        except OSError as error:
+            raise RepositoryError(
+                f"{path} cannot be written ({reason(error)}); {remedy(error, 'let this user write there')}"
+            ) from error
         yield
 
 
