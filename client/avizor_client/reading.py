@@ -21,6 +21,13 @@ _METHODS: dict[int, answers.Method] = {
     pb.EXPLANATION_METHOD_OCCLUSION: "occlusion",
     pb.EXPLANATION_METHOD_ERROR_MAP: "error_map",
 }
+# What an input of each kind has, beside tables: sizes above 0, and the type of a tensor.
+_NEEDED = {
+    "image": ("height", "width", "channels"),
+    "audio": ("sample_rate", "window_samples"),
+    "signal": ("channels", "window_samples"),
+    "tensor": ("dtype",),
+}
 
 
 @contextlib.contextmanager
@@ -42,7 +49,7 @@ def model(message: pb.Model) -> answers.Model:
         versions=tuple(message.versions),
         task=_TASKS[message.task],
         input_kind=kind,
-        input=_input(getattr(message, kind)),
+        input=_input(kind, getattr(message, kind)),
         outputs=tuple(_tensor_spec(each) for each in message.outputs),
         labels=tuple(message.labels),
         is_multi_label=message.activation == pb.ACTIVATION_SIGMOID,
@@ -159,9 +166,21 @@ def _axis(message: pb.MapAxis) -> answers.MapAxis:
     return answers.MapAxis(tuple(message.edges), message.unit, tuple(message.names))
 
 
-def _input(message: Any) -> dict[str, Any]:
-    """Return the fields of an input. The JSON of protobuf has numbers of 64 bits, which a shape is of, as texts."""
+def _input(kind: str, message: Any) -> dict[str, Any]:
+    """Return the fields of an input. The JSON of protobuf has numbers of 64 bits, which a shape is of, as texts.
+
+    Raises BadAnswer if one is left out that an input of the kind cannot be without.
+    """
     found: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+    if kind == "table":
+        columns = found.setdefault("columns", [])
+        missing = [] if all("name" in column for column in columns) else ["name of a column"]
+    else:
+        missing = [name for name in _NEEDED[kind] if name not in found]
+        if isinstance(found.get("sample_rate"), str):  # no number, or infinity
+            missing = ["sample_rate"]
+    if missing:
+        raise bad_answer(f"the {kind} that the model takes has no {missing[0]}")
     return {name: [*map(int, value)] if name == "shape" else value for name, value in found.items()}
 
 
