@@ -190,11 +190,14 @@ def _status(error: Any) -> Status:
 
 
 def _detail(status: Status, kind: Any) -> Any:
-    """Return the first detail of a kind, or None."""
+    """Return the first detail of a kind; None if there is none, or one that cannot be read."""
     for packed in status.details:
         if packed.Is(kind.DESCRIPTOR):
             found = kind()
-            packed.Unpack(found)
+            try:
+                packed.Unpack(found)
+            except DecodeError:
+                return None
             return found
     return None
 
@@ -206,4 +209,4 @@ def _field(status: Status) -> str:
 
 def _retry_after_s(status: Status) -> float | None:
     retry = _detail(status, RetryInfo)
-    return float(retry.retry_delay.ToTimedelta().total_seconds()) if retry else None
+    return max(0.0, retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9) if retry else None

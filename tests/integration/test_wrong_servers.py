@@ -16,11 +16,14 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import BadRequest, RetryInfo
+from google.rpc.status_pb2 import Status
 from integration.gateway import AVIZOR, gateway, png
 from support.warm_starts import warm_run
 
 from avizor.v1 import inference_pb2 as pb
-from avizor_client import AsyncClient, BadAnswer, Client, DeadlineExceeded, InputError, MonitorSettings
+from avizor_client import AsyncClient, BadAnswer, CallFailed, Client, DeadlineExceeded, InputError, ItemFailed, MonitorSettings
 from avizor_inference.errors import SettingsError
 from avizor_inference.gateway_connection import GatewayAddress
 
@@ -108,6 +111,45 @@ def test_an_answer_of_another_protocol_is_named() -> None:
 
         with pytest.raises(BadAnswer, match="no message"):
             asyncio.run(in_a_loop())
+
+
+def packed(detail: Any, content: bytes) -> bytes:
+    """A status with a detail of a kind that holds something else."""
+    status = Status(code=8)
+    status.details.add().Pack(detail)
+    status.details[0].value = content
+    return status.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("details", "retry_after_s"),
+    [
+        pytest.param(b"\xff\xff", None, id="no status"),
+        pytest.param(packed(RetryInfo(), b"\xff"), None, id="no RetryInfo"),
+        pytest.param(packed(BadRequest(), b"\x0a\xff"), None, id="no BadRequest"),
+        pytest.param(
+            packed(RetryInfo(), RetryInfo(retry_delay=Duration(seconds=1 << 62)).SerializeToString()), 1 << 62, id="long"
+        ),
+        pytest.param(packed(RetryInfo(), RetryInfo(retry_delay=Duration(seconds=-5)).SerializeToString()), 0, id="below 0"),
+    ],
+)
+def test_details_of_an_error_that_mean_nothing_cost_nothing_but_themselves(details: bytes, retry_after_s: float | None) -> None:
+    def refuse(_rpc: str, context: grpc.ServicerContext) -> list[bytes]:
+        context.set_trailing_metadata((("grpc-status-details-bin", details), ("grpc-retry-pushback-ms", "-1")))
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
+        raise AssertionError
+
+    with server(refuse) as target, Client(target) as client, pytest.raises(CallFailed, match="full") as caught:
+        client.models()
+    assert caught.value.retry_after_s == retry_after_s
+
+    item = pb.Classification(error=Status.FromString(details) if details[0] != 0xFF else Status(code=8))
+    with (
+        server(of({"GetModel": [DIGITS], "Classify": [pb.ClassifyResponse(items=[item])]})) as target,
+        Client(target) as client,
+        pytest.raises(ItemFailed),
+    ):
+        client.classify("digits", [np.zeros((32, 32, 1), np.uint8)]).only()
 
 
 STARTED = pb.MonitorResponse(started=pb.MonitorStarted(detector_version=1))
