@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avizor_inference.durable_files import sync_folder, write_text
+from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import ExportError, RepositoryError, VersionRefused
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.repository.triton_config import CONFIG_FILE, parse_config, serves_newest
@@ -57,8 +58,9 @@ def staging(models: Path, name: str) -> Iterator[Staging]:
         with locked(models, name):
             yield from _stage(models, name)
     except OSError as error:
-        path = error.filename or models
-        raise ExportError(f"{path}: {error.strerror or error}; nothing was published under {name!r}") from error
+        path = error.filename2 or error.filename or models  # of a rename, the place and not what is staged
+        what_to_do = remedy(error, "mend that, or move away what is there, and export again")
+        raise ExportError(f"{path}: {reason(error)}; nothing was published under {name!r}: {what_to_do}") from error
 
 
 @contextmanager
@@ -136,7 +138,8 @@ def write_whole(path: Path, text: str) -> None:
 def _stage(models: Path, name: str) -> Iterator[Staging]:
     beside, inside, hidden = _staging_folders(models, name)
     for folder in (beside, inside, hidden):
-        shutil.rmtree(folder, ignore_errors=True)  # left by a publication that was killed
+        if folder.is_dir():  # rmtree opens what is there, and waits for a pipe
+            shutil.rmtree(folder, ignore_errors=True)  # left by a publication that was killed
     root = beside if _can_rename_into(beside, models, name) else inside if inside.parent.is_dir() else hidden
     stage = Staging(root, name, _next_version(models, name))
     try:

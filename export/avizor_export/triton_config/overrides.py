@@ -16,7 +16,9 @@ from google.protobuf.message import Message
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_export.triton_config.settings import ServingSettings, serving_of, shown
+from avizor_inference.error_text import one_line, reason, remedy
 from avizor_inference.errors import AvizorError, ExportError
+from avizor_inference.regular_files import read_regular
 from avizor_inference.repository.triton_config import digests_in, parse_config
 
 OVERRIDES_FILE = "config.overrides.pbtxt"
@@ -87,9 +89,9 @@ class Overrides:
 
     def _check_fixed(self, before: ModelConfig, merged: ModelConfig) -> None:
         """Raise ExportError if a field is changed that export determines."""
-        for name, remedy in _FIXED.items():
+        for name, instead in _FIXED.items():
             if getattr(merged, name) != getattr(before, name):
-                raise ExportError(f"{self.path} changes {name}: {remedy}")
+                raise ExportError(f"{self.path} changes {name}: {instead}")
         if digests_in(merged) != digests_in(before):
             raise ExportError(f"{self.path} changes the digest of a version: {_TAKE_OUT}")
         if (scheduling := merged.WhichOneof("scheduling_choice")) != "dynamic_batching":
@@ -114,11 +116,15 @@ def read_overrides(folder: Path) -> Overrides:
     """Read the overrides in a model's folder, if there are any. Raises ExportError if the file cannot be read."""
     path = folder / OVERRIDES_FILE
     try:
-        return Overrides(path, path.read_text(encoding="utf-8"))
+        return Overrides(path, read_regular(path).decode())
     except FileNotFoundError:
         return Overrides(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"{path} cannot be read ({error}); make it readable, or delete it") from error
+    except OSError as error:
+        raise ExportError(
+            f"{path} cannot be read ({reason(error)}); {remedy(error, 'make it readable, or delete it')}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ExportError(f"{path} is not UTF-8 ({one_line(error)}); write it in UTF-8, or delete it") from error
 
 
 def _clear_lists(config: Message, overrides: Message) -> None:

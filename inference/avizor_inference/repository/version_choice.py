@@ -33,9 +33,8 @@ def choosing(folder: Path) -> Iterator[None]:
         try:
             stack.enter_context(waiting_lock(path))
         except OSError as error:
-            raise RepositoryError(
-                f"{path} cannot be written ({reason(error)}); {remedy(error, 'let this user write there')}"
-            ) from error
+            what_to_do = remedy(error, "let this user write there, or move away what is no file")
+            raise RepositoryError(f"{path} cannot be written ({reason(error)}); {what_to_do}") from error
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from avizor_export.triton_config.config_pbtxt import published_settings
 from avizor_inference.errors import RepositoryError
 from avizor_inference.repository.triton_config import read_config
-from avizor_inference.repository.version_choice import choose_version, chosen_version, restore, with_choice
+from avizor_inference.repository.version_choice import choose_version, choosing, chosen_version, restore, with_choice
 
 
 @pytest.fixture
@@ -65,3 +66,10 @@ def test_a_generated_file_that_was_cut_off_between_two_fields_is_refused_and_lef
         with pytest.raises(RepositoryError):
             choose_version(own, 1)
         assert path.read_text() == cut
+
+
+def test_a_pipe_in_place_of_the_lock_is_refused_and_not_waited_for(own: Path) -> None:
+    os.mkfifo(own.parent / ".avizor-choice-lock-digits")
+    refused = r"lock-digits cannot be written \(it is a pipe .*\); .* move away what is no file"
+    with pytest.raises(RepositoryError, match=refused), choosing(own):
+        pass
