@@ -124,7 +124,7 @@ def read_overrides(folder: Path) -> Overrides:
             f"{path} cannot be read ({reason(error)}); {remedy(error, 'make it readable, or delete it')}"
         ) from error
     except UnicodeDecodeError as error:
-        raise ExportError(f"{path} is not UTF-8 ({one_line(error)}); write it in UTF-8, or delete it") from error
+        raise ExportError(f"{path} cannot be read ({one_line(error)}); make it readable, or delete it") from error
 
 
 def _clear_lists(config: Message, overrides: Message) -> None:
