@@ -15,7 +15,8 @@ from statistics import median
 from avizor_export.parity.probe_items import random_items
 from avizor_inference.arrays import Items
 from avizor_inference.engines.base import InferRequest
-from avizor_inference.engines.embedded import Device, EmbeddedEngine
+from avizor_inference.engines.device import Device
+from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 
 DEVICES: tuple[Device, ...] = ("cpu", "cuda")

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import click
 
-from avizor_cli.summaries import missing_of, not_installed, summary_of
+from avizor_cli.summaries import missing_of, not_installed, summary_of, to_install
 from avizor_inference.slow_imports import slow_imports
 
 GROUP = "avizor.commands"
@@ -46,7 +46,7 @@ class SubCommands(click.Group):
             with slow_imports():
                 command = entry.load()
         except ModuleNotFoundError as error:
-            return _unavailable(entry, (error.name or "").partition(".")[0])
+            return _unavailable(entry, error.name or "")
         assert isinstance(command, click.Command)
         return command
 
@@ -90,7 +90,7 @@ def _commands() -> dict[str, EntryPoint]:
 def _unavailable(entry: EntryPoint, missing: str) -> click.Command:
     """Return a stand-in for a command whose extra is not installed: it is listed, and says what to install."""
     extra = _extra(entry)
-    message = f"`avizor {entry.name}` needs {missing}, which is not installed; pip install 'avizor[{extra}]'"
+    message = f"`avizor {entry.name}` needs {missing}, which is not installed; pip install 'avizor[{to_install(extra)}]'"
 
     def fail(**_: object) -> None:
         raise click.ClickException(message)

@@ -25,15 +25,18 @@ SUMMARIES = {
     "watch": "Run models over files, or sound, as they come.",
 }
 
-# For each extra a library that it brings and others do not: without it no command of the extra works.
+# For each extra a module that it brings: without it no command of the extra works. What every part needs says nothing.
 _NEEDED = {
-    "client": "grpc",
+    "client": "google.rpc",
     "export": "torch",
     "inference": "onnxruntime",
     "pipeline": "rich",
     "review": "duckdb",
     "service": "uvloop",
 }
+
+# Extras that bring an engine, and the same without it.
+_WITHOUT_ENGINE = {"pipeline": "jobs", "review": "pages", "service": "gateway"}
 
 
 def summary_of(name: str, extra: str) -> str | None:
@@ -44,9 +47,24 @@ def summary_of(name: str, extra: str) -> str | None:
 def missing_of(extra: str) -> str:
     """Return the library that an extra brings and that is not installed; "" if it is, or the extra is not known."""
     needed = _NEEDED.get(extra, "")
-    return needed if needed and find_spec(needed) is None else ""
+    return needed if needed and not _is_found(needed) else ""
+
+
+def to_install(extra: str) -> str:
+    """Return the extra to install for the commands of `extra`: without an engine where one is installed.
+
+    That of another build (onnxruntime, onnxruntime-gpu) has files of the same names.
+    """
+    return _WITHOUT_ENGINE.get(extra, extra) if find_spec("onnxruntime") else extra
 
 
 def not_installed(extra: str) -> str:
     """Return the summary of a command whose extra is not installed."""
-    return f"Not installed: needs avizor[{extra}]."
+    return f"Not installed: needs avizor[{to_install(extra)}]."
+
+
+def _is_found(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package that the module is in
+        return False

@@ -22,9 +22,9 @@ from avizor_inference.calibration_options import (
 )
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.engines.base import Engine, engine_kind
-from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.device import Device
 from avizor_inference.engines.open_engine import open_engine
-from avizor_inference.errors import VersionRefused
+from avizor_inference.errors import SettingsError, VersionRefused
 from avizor_inference.items.data.item_files import read_recordings
 from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.dataset import Columns
@@ -199,7 +199,12 @@ def _from_review(
     device: Device | None,
 ) -> Calibration:
     """Return a calibration from a reviewed job. engine, device: None for those that ran the job."""
-    from avizor_inference.anomaly.reviewed import ReviewedJob, calibration_of, review_of  # needs pyarrow
+    try:
+        from avizor_inference.anomaly.reviewed import ReviewedJob, calibration_of, review_of
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"--from-review reads tables with {error.name}, which is not installed; pip install 'avizor[jobs]'"
+        ) from error
 
     job = ReviewedJob.read(results)
     model = job.model(version.name)

@@ -1,4 +1,4 @@
-"""Call a gateway from a command of this package: address, token, TLS. Needs the extra `service` for google.rpc."""
+"""Call a gateway from a command of this package: address, token, TLS. Needs the extra `client` for google.rpc."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ def check_installed() -> None:
     try:
         import avizor.v1.inference_pb2  # noqa: F401
     except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"--gateway needs {(error.name or '').partition('.')[0]}, which is not installed; pip install 'avizor[service]'"
-        ) from error
+        raise SettingsError(f"--gateway needs {error.name}, which is not installed; pip install 'avizor[client]'") from error
 
 
 class GatewayConnection:

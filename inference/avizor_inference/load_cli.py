@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from avizor_inference.cli_option_groups import with_options
-from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.device import Device
 from avizor_inference.engines.open_engine import runs_here
 from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import SettingsError

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from tritonclient.utils import InferenceServerException
 
 from avizor_inference.engines.base import check_batch_size
-from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.device import Device
 from avizor_inference.engines.open_engine import open_engine, runs_here
 from avizor_inference.engines.probe_check import check_probe
 from avizor_inference.engines.temporary_model import temporary_model, temporary_name

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from avizor_inference.anomaly.confidence import level_problem
 from avizor_inference.anomaly.engine_calibration import check_same_channels, find_calibration
-from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.device import Device
 from avizor_inference.engines.open_engine import EMBEDDED, TUNED, engine_options, open_engine
 from avizor_inference.engines.tuned import engine_of
 from avizor_inference.errors import RepositoryError, SettingsError

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from avizor_inference.anomaly.p_values import TIE
 from avizor_inference.digests import digest_of_json
-from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.device import Device
 from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.items.file_access import path_of
 from avizor_inference.items.windows import ChannelMode

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.device import Device
 from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
 from avizor_inference.items.windows import ChannelMode

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from avizor_inference.addresses import UNIX
-from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.device import Device
 from avizor_inference.engines.open_engine import EMBEDDED
 
 LogFormat = Literal["auto", "json", "console"]

@@ -139,12 +139,12 @@ def test_options_of_a_repository_do_not_go_with_a_gateway(items: Path) -> None:
     assert "the gateway 127.0.0.1:1 answers" in str(failed.exception)
 
 
-def test_without_the_extra_of_the_service_it_is_said_what_to_install(items: Path) -> None:
+def test_without_the_extra_of_the_client_it_is_said_what_to_install(items: Path) -> None:
     code = "import sys; sys.modules['google.rpc'] = None; from avizor_cli.main import main; main()"
     command = ["explain", "cam", "digits", items / "seven.png", "--gateway", "127.0.0.1:1"]
     failed = subprocess.run([sys.executable, "-c", code, *map(str, command)], capture_output=True, text=True, check=False)
     assert failed.returncode == 1
-    assert failed.stderr == "Error: --gateway needs google, which is not installed; pip install 'avizor[service]'\n"
+    assert failed.stderr == "Error: --gateway needs google.rpc, which is not installed; pip install 'avizor[client]'\n"
 
 
 def test_an_item_that_cannot_be_read_costs_the_others_nothing(

@@ -32,7 +32,8 @@ from avizor_export.tuning.search_space import CandidateGroups, Numbers, SearchSp
 from avizor_inference.anomaly.engine_calibration import find_calibration
 from avizor_inference.arrays import Items
 from avizor_inference.cli_option_groups import GroupedCommand
-from avizor_inference.engines.embedded import Device, runs_on_gpu
+from avizor_inference.engines.device import Device
+from avizor_inference.engines.embedded import runs_on_gpu
 from avizor_inference.engines.open_engine import EMBEDDED, TUNED, engine_options, engines_here, open_engine, runs_here
 from avizor_inference.engines.temporary_model import temporary_name
 from avizor_inference.errors import CalibrationError, ExportError, VersionRefused

@@ -18,7 +18,8 @@ from avizor_export.tuning.load_generator import Call, run_load
 from avizor_inference.arrays import Items
 from avizor_inference.engines.base import Engine, InferRequest
 from avizor_inference.engines.core_share import usable_cores
-from avizor_inference.engines.embedded import Device, EmbeddedEngine
+from avizor_inference.engines.device import Device
+from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.open_engine import OPENVINO
 from avizor_inference.engines.openvino import OpenVinoEngine
 from avizor_inference.engines.temporary_model import TIMEOUT_S, temporary_model

@@ -27,7 +27,7 @@ from avizor_inference.anomaly.engine_calibration import tie_with
 from avizor_inference.anomaly.p_values import TIE
 from avizor_inference.anomaly.review_sample import sample
 from avizor_inference.engines.base import Engine, check_same_digest
-from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.device import Device
 from avizor_inference.error_text import reason
 from avizor_inference.errors import CalibrationError, SettingsError
 from avizor_inference.items.input_spec import InputSpec

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import onnxruntime as ort
 
 from avizor_inference.arrays import Array
+from avizor_inference.engines.device import Device
 from avizor_inference.engines.in_process import GraphTensor, InProcessEngine, Opened, check_manifest, spec_of
 from avizor_inference.engines.ort_session import CUDA, has_gpu, open_session, runtime_reason
 from avizor_inference.engines.sized_sessions import SizedSessions
 from avizor_inference.errors import EngineError, GpuFull, VersionRefused
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import asks_for_gpu, first_gpu, stays_on_cpu
-
-Device = Literal["config", "cpu", "cuda"]
 
 # Names of the supported element types: ONNX Runtime's, numpy's.
 _DTYPES = {

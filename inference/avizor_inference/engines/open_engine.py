@@ -7,8 +7,9 @@ from functools import partial
 
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.batching import BatchingEngine
-from avizor_inference.engines.embedded import Device, EmbeddedEngine
+from avizor_inference.engines.device import Device
 from avizor_inference.engines.openvino import OpenVinoEngine, OpenVinoPrecision, computes_bf16, is_installed
+from avizor_inference.engines.ort_installed import require_onnxruntime
 from avizor_inference.engines.run_statistics import StatisticsOfVersions
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.engines.triton_address import SCHEME, triton_address
@@ -93,6 +94,9 @@ def _open_here(
     cores: int | None,
 ) -> Engine:
     if name == EMBEDDED:
+        require_onnxruntime("the engine ort")
+        from avizor_inference.engines.embedded import EmbeddedEngine  # an extra, which a Triton does not need
+
         return EmbeddedEngine(repository, device=device, intra_op_threads=threads, many_callers=many_callers, cores=cores)
     if device == "cuda":
         raise SettingsError(f"--device cuda: the engine {name!r} computes on the CPU; leave --device out, or use --engine ort")

@@ -52,7 +52,7 @@ def all_keys(path: PurePath, odd: str) -> list[str]:
     try:
         from pyarrow.fs import FileSelector, FileType, S3FileSystem
     except ModuleNotFoundError as error:
-        raise refused(path, odd, f"to leave it out, {error.name} is needed: pip install 'avizor[pipeline]'") from error
+        raise refused(path, odd, f"to leave it out, {error.name} is needed: pip install 'avizor[jobs]'") from error
     endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT")
     try:
         files = S3FileSystem(

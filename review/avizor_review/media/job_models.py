@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open_engine import EMBEDDED, open_engine
+from avizor_inference.engines.ort_installed import require_onnxruntime
 from avizor_inference.errors import AvizorError, RepositoryError, VersionRefused
-from avizor_inference.explain.cam import ClassHead, class_maps
 from avizor_inference.explain.error_map import error_map
 from avizor_inference.explain.heat_map import HeatMap
 from avizor_inference.explain.raw_rows import RawRow
@@ -17,6 +18,9 @@ from avizor_inference.items.file_access import path_of
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_review.results import Results
+
+if TYPE_CHECKING:
+    from avizor_inference.explain.cam import ClassHead
 
 
 class JobModels:
@@ -80,6 +84,9 @@ class JobModels:
         version = self.version(name)
         if version is None:
             raise RepositoryError(self.problem(name))
+        require_onnxruntime("a class activation map")
+        from avizor_inference.explain.cam import ClassHead, class_maps  # an extra, and only needed here
+
         with self._lock:
             if name not in self._heads:
                 self._heads[name] = ClassHead.read(version)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.device import Device
 from avizor_inference.items.input_spec import CONTENTS
 from avizor_inference.strict_json import Strict
 

@@ -68,5 +68,5 @@ sys.path.insert(0, {str(tmp_path)!r})
 signal.signal(signal.{number.name}, signal.SIG_DFL)
 main()
 """
-    ended = subprocess.run([sys.executable, "-c", command, "models"], capture_output=True, text=True, timeout=25, check=False)
+    ended = subprocess.run([sys.executable, "-c", command, "batch"], capture_output=True, text=True, timeout=25, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, "", "")

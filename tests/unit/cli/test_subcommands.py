@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from support.small_models import export_lookup
 
 from avizor_cli.subcommands import GROUP, SubCommands
 from avizor_cli.summaries import SUMMARIES
@@ -31,7 +33,10 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-@pytest.mark.parametrize(("command", "module", "extra"), [("serve", "uvloop", "service"), ("batch", "pyarrow", "pipeline")])
+@pytest.mark.parametrize(
+    ("command", "module", "extra"),
+    [("serve", "uvloop", "gateway"), ("batch", "pyarrow", "jobs"), ("call", "google.rpc", "client")],
+)
 def test_a_command_whose_extra_is_missing_says_what_to_install(command: str, module: str, extra: str) -> None:
     without = WITHOUT.format(module=module)
     called = python(without, "avizor", command, "--any-option", "x")
@@ -40,6 +45,42 @@ def test_a_command_whose_extra_is_missing_says_what_to_install(command: str, mod
     helped = python(without, "avizor", command, "--help")
     assert helped.returncode == 0
     assert f"pip install 'avizor[{extra}]'" in " ".join(helped.stdout.split())
+
+
+def test_a_client_without_its_messages_is_listed_as_not_installed() -> None:
+    listed = python(WITHOUT.format(module="google.rpc"), "avizor", "--help").stdout
+    assert "call        Not installed: needs avizor[client]." in listed
+
+
+@pytest.mark.parametrize("command", ["serve", "report", "review", "verify", "neighbours", "project"])
+def test_what_needs_no_engine_is_loaded_without_one(command: str) -> None:
+    helped = python(WITHOUT.format(module="onnxruntime"), "avizor", command, "--help")
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert "which is not installed" not in " ".join(helped.stdout.split())
+
+
+def test_without_an_engine_the_extra_that_brings_one_is_named() -> None:
+    code = WITHOUT.format(module="uvloop").replace("import sys;", "import sys; sys.modules['onnxruntime'] = None;", 1)
+    assert "pip install 'avizor[service]'" in python(code, "avizor", "serve").stderr
+
+
+def test_an_engine_that_is_not_installed_is_refused_in_one_line(tmp_path: Path) -> None:
+    served = python(WITHOUT.format(module="onnxruntime"), "avizor", "serve", "--models", str(tmp_path), "--port", "0")
+    assert served.returncode == 1
+    assert served.stderr == (
+        "Error: the engine ort needs onnxruntime, which is not installed here; pip install 'avizor[inference-cpu]', or "
+        "'avizor[inference]' on a machine with a GPU\n"
+    )
+
+
+def test_a_calibration_from_a_review_without_pyarrow_says_what_to_install(tmp_path: Path) -> None:
+    export_lookup(tmp_path / "models")
+    command = ["calibrate", "lookup", "--models", str(tmp_path / "models"), "--from-review", str(tmp_path)]
+    failed = python(WITHOUT.format(module="pyarrow"), "avizor", *command)
+    assert failed.returncode == 1
+    assert failed.stderr == (
+        "Error: --from-review reads tables with pyarrow, which is not installed; pip install 'avizor[jobs]'\n"
+    )
 
 
 def test_a_command_is_loaded_alone_and_an_unknown_one_is_none() -> None:
@@ -94,6 +135,7 @@ def test_no_command_is_missing_where_pandas_is_left_out() -> None:
     code = """
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 from avizor_inference.no_pandas import leave_out_pandas
 leave_out_pandas()
 for entry in entry_points(group="avizor.commands"):

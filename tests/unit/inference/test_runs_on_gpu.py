@@ -8,7 +8,8 @@ import pytest
 from support.lookup_model import write_lookup
 
 from avizor_inference.engines import embedded
-from avizor_inference.engines.embedded import Device, EmbeddedEngine, runs_on_gpu
+from avizor_inference.engines.device import Device
+from avizor_inference.engines.embedded import EmbeddedEngine, runs_on_gpu
 from avizor_inference.repository.models import ModelRepository
 
 NONE, AUTO, CPU, GPU = "", *(f"instance_group [ {{ kind: KIND_{kind} }} ]" for kind in ("AUTO", "CPU", "GPU"))

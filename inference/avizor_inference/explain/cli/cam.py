@@ -10,7 +10,7 @@ import click
 
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.engines.base import Engine
-from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.device import Device
 from avizor_inference.errors import NotExplainable
 from avizor_inference.explain.cam import ClassHead, class_maps
 from avizor_inference.explain.cli.each_item import each_item

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.device import Device
 from avizor_inference.explain.cli.each_item import each_item
 from avizor_inference.explain.cli.gateway_options import gateway_options, write_maps_of_gateway
 from avizor_inference.explain.cli.map_options import chosen_row, curves_option, items_argument, map_options

@@ -10,7 +10,7 @@ import numpy as np
 
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.durable_files import make_folder, write_bytes
-from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.device import Device
 from avizor_inference.explain.cli.options import OUT_OPTIONS, opened, out_option
 from avizor_inference.explain.latent import MOST_ROWS, latent_sheet, read_some
 from avizor_inference.explain.pictures.figure import new_figure

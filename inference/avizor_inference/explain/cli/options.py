@@ -10,7 +10,7 @@ import click
 
 from avizor_inference.cli_option_groups import Command, with_options
 from avizor_inference.engines.base import Engine, check_same_digest
-from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.device import Device
 from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 

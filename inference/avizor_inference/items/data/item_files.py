@@ -135,7 +135,7 @@ def _is_rows(path: Path, spec: InputSpec, columns: Columns) -> bool:
 
 
 def _not_installed(error: ModuleNotFoundError) -> DatasetError:
-    return DatasetError(f"a table is read with {error.name}, which is not installed; pip install 'avizor[pipeline]'")
+    return DatasetError(f"a table is read with {error.name}, which is not installed; pip install 'avizor[jobs]'")
 
 
 def _rows(path: Path, spec: TableInput, source_column: str) -> Iterator[NormalRecording]:
