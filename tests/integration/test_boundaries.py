@@ -42,7 +42,7 @@ if __name__ == "__main__":
 
 
 EXPORT = ("describe", "export", "fit", "tune")
-ABSENT = [("batch", "pyarrow", "pipeline"), *((command, "torch", "export") for command in EXPORT)]
+ABSENT = [("batch", "pyarrow", "jobs"), *((command, "torch", "export") for command in EXPORT)]
 
 
 @pytest.mark.parametrize(("command", "module", "extra"), ABSENT)
