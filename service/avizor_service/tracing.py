@@ -34,7 +34,7 @@ _MOST_PARTS = 200
 # Seconds that the last spans have when the gateway ends.
 _CLOSE_S = 3.0
 
-_INSTALL = "pip install 'avizor[service,tracing]'"
+_INSTALL = "pip install 'avizor[tracing]'"
 
 
 class Tracing:

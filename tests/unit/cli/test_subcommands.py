@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from avizor_cli.subcommands import GROUP, SubCommands
 from avizor_cli.summaries import SUMMARIES
 
 WITHOUT = "import sys; sys.modules[{module!r}] = None; from avizor_cli.main import main; sys.argv = sys.argv[1:]; main()"
+PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 LOADED = """
 import sys
 import click
@@ -71,6 +73,12 @@ def test_an_engine_that_is_not_installed_is_refused_in_one_line(tmp_path: Path) 
         "Error: the engine ort needs onnxruntime, which is not installed here; pip install 'avizor[inference-cpu]', or "
         "'avizor[inference]' on a machine with a GPU\n"
     )
+
+
+def test_an_extra_that_messages_name_brings_no_second_engine() -> None:
+    extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
+    for extra in ("av", "gateway", "jobs", "keep", "object-stores", "openvino", "pages", "pictures", "projection", "tracing"):
+        assert not any(each.startswith(("onnxruntime", "avizor[")) for each in extras[extra]), extra
 
 
 def test_a_calibration_from_a_review_without_pyarrow_says_what_to_install(tmp_path: Path) -> None:
