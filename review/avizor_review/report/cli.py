@@ -35,7 +35,13 @@ Exit code: 0 written, 1 the results cannot be read or the file cannot be written
     show_default=True,
     help="Most unusual items of each model that are shown; fewer if the page would grow over 20 MiB.",
 )
-def report(results: Path, out: Path, models: Path | None, alpha: float | None, items: int) -> None:
+@click.option(
+    "--answers",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The answers of `avizor review`, if they are kept elsewhere.  [default: (RESULTS/answers.jsonl)]",
+)
+def report(results: Path, out: Path, models: Path | None, alpha: float | None, items: int, answers: Path | None) -> None:
     """Sum up the job in the folder RESULTS in one HTML file that opens without a network.
 
     It holds the job in figures, each source's flagged share against alpha with its interval, the scores beside the
@@ -43,5 +49,5 @@ def report(results: Path, out: Path, models: Path | None, alpha: float | None, i
     read, and the models' cards. Nothing in RESULTS is changed.
     """
     with Results.open(results) as opened:
-        size = write_report(opened, out, models, alpha, items)
+        size = write_report(opened, out, models, alpha, items, answers)
     click.echo(f"written: {out} ({size / 2**20:.1f} MiB)")

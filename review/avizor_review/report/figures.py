@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import log10
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from avizor_inference.anomaly.calibration_text import cross_fitted_note
 from avizor_inference.anomaly.item_score import item_scores
-from avizor_inference.review_answers import ANSWERS_FILE, AnswerFile
+from avizor_inference.review_answers import ANSWERS_FILE, AnswerFile, Answers
 from avizor_review.media.job_models import JobModels
 from avizor_review.report.steps import Steps, steps_of
 from avizor_review.results import Results
@@ -80,8 +81,13 @@ class ModelFigures:
     answered: Answered | None = None
 
 
-def figures_of(results: Results, models: JobModels, alphas: Sequence[float]) -> tuple[list[ModelFigures], list[float]]:
-    """Return the figures of each model that has items, and the alphas at which its counts are exact: [] for all."""
+def figures_of(
+    results: Results, models: JobModels, alphas: Sequence[float], answers: Path | None = None
+) -> tuple[list[ModelFigures], list[float]]:
+    """Return the figures of each model that has items, and the alphas at which its counts are exact: [] for all.
+
+    answers: file of those that reviewers gave; None for the one in the results.
+    """
     found: dict[str, ModelFigures] = {}
     for model in results.job.models:
         ((items, judged),) = results.tables.rows(
@@ -99,7 +105,7 @@ def figures_of(results: Results, models: JobModels, alphas: Sequence[float]) -> 
     for figures in found.values():
         _add_distributions(results, models, figures)
         _add_classes(results, figures)
-        figures.answered = _answered(results, figures.name)
+        figures.answered = _answered(results, figures.name, AnswerFile(answers or results.folder / ANSWERS_FILE).answers())
     return list(found.values()), grid
 
 
@@ -212,9 +218,8 @@ def _add_classes(results: Results, model: ModelFigures) -> None:
     model.other_classes = len(rows[_MOST_CLASSES:])
 
 
-def _answered(results: Results, model: str) -> Answered | None:
+def _answered(results: Results, model: str, answers: Answers) -> Answered | None:
     """Return what reviewers said of the items of a model; None if nobody has said anything."""
-    answers = AnswerFile(results.folder / ANSWERS_FILE).answers()
     items = [key for key in answers.answered() if key.model == model and key.channel is None]
     said = {key.uri: answers.verdict(key) for key in items}
     if not said:

@@ -28,15 +28,23 @@ _MEDIA_BYTES = 15 * 2**20
 _MOST_CARD = 20_000
 
 
-def write_report(results: Results, out: Path, models: Path | None = None, alpha: float | None = None, items: int = 40) -> int:
+def write_report(
+    results: Results,
+    out: Path,
+    models: Path | None = None,
+    alpha: float | None = None,
+    items: int = 40,
+    answers: Path | None = None,
+) -> int:
     """Write the report of a job, whole or not at all, and return its size in bytes.
 
     models: the folder of the job's models; None for the one that it used. alpha: what the page begins with; None for the job's.
-    items: of each model that are shown. Raises SettingsError if it cannot be written, JobError if the results cannot be read.
+    items: of each model that are shown. answers: file of a review; None for the one in the results. Raises SettingsError if it
+    cannot be written, JobError if the results cannot be read.
     """
     _check(results, out, alpha)
     with Media(results, models) as media:
-        report = _report(results, media, alpha, items)
+        report = _report(results, media, alpha, items, answers)
         page = render(report)
         while len(page) > MOST_BYTES and any(each.items for each in report.shown):
             fewer = [replace(each, items=each.items[: len(each.items) // 2]) for each in report.shown]
@@ -68,10 +76,10 @@ def _check(results: Results, out: Path, alpha: float | None) -> None:
         )
 
 
-def _report(results: Results, media: Media, alpha: float | None, items: int) -> Report:
+def _report(results: Results, media: Media, alpha: float | None, items: int, answers: Path | None) -> Report:
     job = results.job
     chosen = alpha or job.alpha
-    figures, grid = figures_of(results, media.models, [chosen, job.alpha])
+    figures, grid = figures_of(results, media.models, [chosen, job.alpha], answers)
     projections = projections_of(results)
     causes = results.causes()
     return Report(

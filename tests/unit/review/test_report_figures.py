@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from support.result_tables import write_results
 
 from avizor_inference.intervals import wilson
 from avizor_inference.review_answers import Answer, AnswerFile
 from avizor_review.job_file import JobFile
 from avizor_review.media.job_models import JobModels
+from avizor_review.report.cli import report
 from avizor_review.report.figures import figures_of
 from avizor_review.report.neighbours import nearest_normal
 from avizor_review.report.page import MOST_BYTES, shown
@@ -93,6 +95,22 @@ def test_precision_counts_what_reviewers_said_of_flagged_items(tmp_path: Path) -
     assert figures.answered
     said = figures.answered
     assert [said.abnormal.alphas, said.normal.alphas, said.doubtful.alphas] == [[p] for p, _ in flagged]
+
+
+def test_answers_that_are_kept_elsewhere_are_taken_from_there(tmp_path: Path) -> None:
+    out = write_results(tmp_path, recordings=judged(50))
+    elsewhere = tmp_path / "ana.jsonl"
+    written = CliRunner().invoke(report, [str(out), "--out", str(tmp_path / "r.html"), "--answers", str(elsewhere)])
+    assert (written.exit_code, "does not exist" in written.stderr) == (2, True)
+    answer = {"uri": "00000.wav", "model": "m", "answer": "abnormal", "reviewer": "ana", "time": "2026-01-01T00:00:00Z"}
+    AnswerFile(elsewhere).append(Answer.model_validate(answer))
+    written = CliRunner().invoke(report, [str(out), "--out", str(tmp_path / "r.html"), "--answers", str(elsewhere)])
+    assert written.exit_code == 0, written.output
+    with Results.open(out) as results:
+        (figures,), _ = figures_of(results, JobModels(results), [0.05], elsewhere)
+        (without,), _ = figures_of(results, JobModels(results), [0.05])
+    assert figures.answered
+    assert (len(figures.answered.abnormal.alphas), without.answered) == (1, None)
 
 
 @pytest.mark.parametrize("cosine", [True, False])
