@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import grpc
 import pytest
 import trustme
 from click.testing import CliRunner, Result
+from google.protobuf.json_format import MessageToDict
 from integration.disks import mount
 from integration.gateway import Stub, gateway
 from integration.test_change import REQUEST, Callers
@@ -21,6 +23,7 @@ from support.certificates import certificate_files
 from support.versioned_model import write_version
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
+from tritonclient.grpc import InferenceServerClient
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.cli import models as command
@@ -212,3 +215,17 @@ def test_a_command_that_is_stopped_while_it_writes_the_choice_puts_it_back(
             assert config.read_text() == before
     assert [(each.returncode, each.stderr) for each in ended] == [(143, ""), (143, "")]
     assert {path.name for path in (own / "v").iterdir()} == {"1", "2", "config.pbtxt"}
+
+
+def test_what_a_killed_command_left_on_triton_is_unloaded_by_a_later_one(tmp_path: Path, triton_install: TritonInstall) -> None:
+    own = tmp_path / "models"
+    write_version(own, "v", 1)
+    version = ModelRepository(own).version("v")
+    hour = 3600 * 10**9
+    left, in_use = (f"avizor-load-{time.time_ns() - age}" for age in (2 * hour, hour // 2))
+    with TritonServer(triton_install, own) as server, InferenceServerClient(server.grpc_url) as client:
+        for name in (left, in_use):
+            config = json.dumps(MessageToDict(version.config, preserving_proto_field_name=True) | {"name": name})
+            client.load_model(name, config=config, files={"file:1/model.onnx": version.model_path.read_bytes()})
+        assert run(own, "load", "v", "--engine", f"triton://{server.grpc_url}").exit_code == 0
+        assert {model.name for model in client.get_inference_statistics().model_stats} == {"v", in_use}

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from google.protobuf.json_format import MessageToDict
+from tritonclient.grpc import InferenceServerClient
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
@@ -21,6 +22,9 @@ from avizor_inference.errors import ExportError
 from avizor_inference.repository.manifest import MODEL_FILE
 
 TIMEOUT_S = 60.0
+# What a command that was killed has left on the server: those that make such names end within minutes.
+_OF_A_COMMAND = re.compile(r"avizor-(?:load|verify)-(\d{19})")
+_LEFT_AFTER_S = 3600.0
 _NOT_REACHED = re.compile("connect|resolution failed|socket closed|unreachable", re.IGNORECASE)
 
 
@@ -43,6 +47,7 @@ def temporary_model(
             files={f"file:1/{MODEL_FILE}": model},
             client_timeout=TIMEOUT_S,
         )
+        _unload_left(client, headers or {})
         yield name
     except InferenceServerException as error:
         raise ExportError(f"Triton at {address} cannot serve the model as {name}: {error.message()}{_advice(error)}") from error
@@ -56,6 +61,16 @@ def temporary_model(
 def temporary_name(purpose: str) -> str:
     """Return a name that no other model has. purpose: a word that becomes part of it, such as `verify`."""
     return f"avizor-{purpose}-{time.time_ns()}"
+
+
+def _unload_left(client: InferenceServerClient, headers: Mapping[str, str]) -> None:
+    """Unload what commands have left that were killed: it takes memory, and nothing else ends it but a restart."""
+    old = time.time_ns() - int(_LEFT_AFTER_S * 1e9)
+    with suppress(InferenceServerException):  # no command needs this
+        for model in client.get_inference_statistics(client_timeout=TIMEOUT_S).model_stats:
+            found = _OF_A_COMMAND.fullmatch(model.name)
+            if found and int(found[1]) < old:
+                client.unload_model(model.name, headers=dict(headers), client_timeout=TIMEOUT_S)
 
 
 def _for_one_caller(config: ModelConfig, name: str) -> ModelConfig:
