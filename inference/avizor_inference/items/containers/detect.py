@@ -35,7 +35,8 @@ def sound_streams(file: BinaryIO) -> list[Stream]:
         raise MediaError("not an audio file that can be read (it is empty)")
     mark = read_at(file, 0, _MARK)
     if container := av_container(file):
-        raise MediaError(f"not an audio file that can be read without PyAV (it is {container.name}): {INSTALL}")
+        without = f"not an audio file that can be read without PyAV (it is {container.name})"
+        raise MediaError(f"{without}: {INSTALL} where it is read")
     if dialect := dialect_of(mark):
         return [chunk_stream(file, size, dialect)]
     if mark.startswith(b"OggS"):
