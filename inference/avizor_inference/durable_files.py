@@ -40,8 +40,8 @@ def write_bytes(path: Path, content: bytes, temporary: Path | None = None, *, mo
             os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)  # the disk may be full, and what was written is of no use
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a write says what went wrong, and not where
+        if isinstance(error, OSError) and str(error.filename) in ("None", str(temporary)):
+            error.filename = str(path)  # a write says what went wrong, and not where; the other name is gone
         raise
 
 

@@ -25,6 +25,8 @@ _NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "can't
 
 def reason(error: OSError) -> str:
     """Return the cause without number, path or capital letter: `no space left on device`."""
+    if _lacks_temporary(error):
+        return shortened(str(error.strerror)).replace("No usable", "no usable").translate({ord(each): None for each in "[]'"})
     # pyarrow puts its own text where the system's belongs. Name servers use numbers below zero.
     text = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
     limit = f": this process may have {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}" if error.errno == errno.EMFILE else ""
@@ -33,7 +35,14 @@ def reason(error: OSError) -> str:
 
 def remedy(error: OSError, otherwise: str) -> str:
     """Return what to do about an error, after its `reason`: `otherwise`, unless it is no fault of the file that was opened."""
+    if _lacks_temporary(error):
+        return "make room in one of them, or name a folder that can be written with TMPDIR"
     return _LACKS.get(error.errno or 0, otherwise)
+
+
+def _lacks_temporary(error: OSError) -> bool:
+    """Return whether Python found no folder for temporary files. It says so as if a file were missing."""
+    return error.filename is None and "temporary directory" in str(error.strerror)
 
 
 def lacks_open_files(error: OSError) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,28 @@ def test_a_link_to_a_file_is_replaced_as_before(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("old")
     write_text(tmp_path / "link", "new")
     assert ((tmp_path / "link").read_text(), (tmp_path / "old").read_text()) == ("new", "old")
+
+
+def test_an_error_names_the_file_that_was_to_be_written_and_not_the_temporary_one(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for place in (tmp_path / "nowhere" / "file", tmp_path / "folder"):
+        with pytest.raises(OSError, match=r"No such file|Is a directory") as caught:
+            write_text(place, "x")
+        assert caught.value.filename == str(place)
+
+
+WITHOUT_ROOM = """
+import resource, tempfile
+from avizor_inference.error_text import reason, remedy
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+try:
+    tempfile.TemporaryDirectory()
+except OSError as error:
+    print(reason(error), remedy(error, "wrong"), sep="; ")
+"""
+
+
+def test_a_machine_without_room_for_temporary_files_is_told_so(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", WITHOUT_ROOM], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert ended.stdout.startswith("no usable temporary directory found in ")
+    assert ended.stdout.endswith(f", {tmp_path}; make room in one of them, or name a folder that can be written with TMPDIR\n")
