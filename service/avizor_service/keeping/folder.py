@@ -85,6 +85,8 @@ class KeptFolder:
 
         Return the bytes that are kept, and how many items went, by reason.
         """
+        if _job_in(self.path) is None:
+            self._note_models((), anew=True)  # somebody has removed it, and without it nothing that is kept can be seen
         self._tables.remove_old()
         files, other_bytes = kept_files(self.path), self._bytes_of_tables()
         answered = self._answered()
@@ -118,19 +120,27 @@ class KeptFolder:
         path.unlink(missing_ok=True)  # another writer may prove it, too
 
     def sweep(self) -> None:
-        """Remove what killed processes have left: files without a row, and files that were never finished."""
+        """Remove what killed processes have left: files without a row, and files that were never finished; rows without a file.
+
+        A file that is removed when there is no room for the tables without its row leaves that, and so does one that a person
+        removes.
+        """
         late = time.time() - _LEFT_S
         for folder in [self.path, *(self.path / table for table in KEPT_TABLES), *self._groups()]:
             for path in filter(is_temporary, folder.iterdir()):
                 with suppress(FileNotFoundError):
                     if path.stat().st_mtime < late:
                         path.unlink()
-        own = [file for file in kept_files(self.path) if file.slot == self._slot.number and file.time_ns < late * 1e9]
-        if own:
-            named = {uri.partition("#")[0] for uri in self._tables.uris()}
-            for file in own:
-                if file.path not in named:
-                    (self.path / file.path).unlink(missing_ok=True)
+        own = [file for file in kept_files(self.path) if file.slot == self._slot.number]
+        uris, there = self._tables.uris(), {file.path for file in own}
+        named = {uri.partition("#")[0] for uri in uris}
+        for file in own:
+            if file.path not in named and file.time_ns < late * 1e9:
+                (self.path / file.path).unlink(missing_ok=True)
+        # Of a folder that is gone they stay: it may come back.
+        groups = {group.name for group in self._groups()}
+        if gone := [uri for uri in uris if uri.partition("#")[0] not in there and Path(uri).parent.name in groups]:
+            self._tables.remove(gone)
 
     def _keep_item(self, item: Flagged, rows: dict[str, list[Mapping[str, Any]]], written: list[Path]) -> int:
         try:
@@ -169,7 +179,7 @@ class KeptFolder:
         with alone(self.path):
             before = _job_in(self.path)
             models = dict.fromkeys(
-                [*sorted(new, key=lambda model: (model.name, -model.version)), *(before.models if before else ())]
+                [*sorted(new, key=lambda model: (model.name, -model.version)), *(before.models if before else self._models)]
             )
             job = KeptJob(
                 rows_format=ROWS_FORMAT,

@@ -45,6 +45,9 @@ _LOOKS = 32
 # Bytes for which there has to be room on a disk before it is said to be well again, at most.
 _MOST_PROVEN = 1 << 20
 
+# Seconds after a word about a disk that refuses before the next one. A disk that is nearly full may refuse again and again.
+_QUIET_S = 600.0
+
 # Seconds that the last items have to be written in when the gateway ends.
 _CLOSE_S = 5.0
 
@@ -61,6 +64,7 @@ class Keeper:
         self._lock = threading.Lock()  # of that number
         self._wake, self._closing = threading.Event(), threading.Event()
         self._is_well = True
+        self._is_said, self._quiet_until = False, 0.0  # that it is not; until when that is not said again
         self._dropped_since = 0  # the last word about it
         self._refused_bytes = 0  # by the disk, the last time
         self._room, self._written = settings.keep_flagged_max_mib << 20, 0  # since the last look
@@ -177,20 +181,28 @@ class Keeper:
         try:
             yield
         except Exception as error:
-            why = reason(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-            if self._is_well:
+            if not self._is_said and time.monotonic() >= self._quiet_until:
+                self._is_said, self._quiet_until = True, time.monotonic() + _QUIET_S
+                why = reason(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
                 _log.warning(
                     "flagged items are not kept: %s cannot be used (%s); calls go on, and it is tried again",
-                    self._settings.keep_flagged,
+                    self._place(error),
                     why,
                 )
             self._is_well = False
             self._metrics.keep_ok.set(0)
 
+    def _place(self, error: Exception) -> object:
+        """Return what cannot be used: a file or folder that is in the way, or all of the folder."""
+        if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError | PermissionError) and error.filename:
+            return error.filename
+        return self._settings.keep_flagged
+
     def _well(self) -> None:
-        if not self._is_well:
+        if self._is_said:
             _log.warning("flagged items are kept again in %s; %d were not", self._settings.keep_flagged, self._dropped_since)
-        self._is_well, self._dropped_since = True, 0
+            self._is_said, self._dropped_since = False, 0
+        self._is_well = True
         self._metrics.keep_ok.set(1)
 
     def _drop_all(self) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,100 @@ def test_a_full_disk_is_said_once_and_counted_and_goes_on_when_there_is_room(
         until(lambda: len(uris(disk / "kept")) == 2)
     assert "kept again" in caplog.text
     assert {path.suffix for path in (disk / "kept").rglob("*") if path.is_file()} <= {".wav", ".parquet", ".json", ""}
+
+
+def test_a_disk_that_is_full_again_and_again_does_not_fill_the_log(
+    make: Callable[..., Flagged],
+    models: Path,
+    disk: Path,
+    metrics: Metrics,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fill_and_free(times: int) -> None:
+        for _ in range(times):
+            (disk / "filler").write_bytes(bytes((os.statvfs(disk).f_bavail - 5) * 4096))
+            keeper.offer(make(size=200_000))
+            until(lambda: value(metrics, "avizor_keep_ok") == 0)
+            (disk / "filler").unlink()
+            keeper._wake.set()
+            until(lambda: value(metrics, "avizor_keep_ok") == 1)
+
+    with caplog.at_level(logging.INFO), Keeper(settings(disk / "kept", models), metrics, SOURCES) as keeper:
+        keeper.offer(make())
+        until(lambda: value(metrics, "avizor_flagged_kept_total", model="normal") == 1)
+        fill_and_free(times=4)
+        assert [record.message.partition(":")[0].partition(" in ")[0] for record in caplog.records] == [
+            "flagged items are not kept",
+            "flagged items are kept again",
+        ]
+        monkeypatch.setattr("avizor_service.keeping.keeper._QUIET_S", 0.0)
+        keeper._quiet_until = 0.0  # time goes by
+        fill_and_free(times=1)
+    assert "4 were not" in caplog.records[-1].message, "those that were not mentioned count in the next word"
+    assert len(caplog.records) == 4
+
+
+def test_rows_whose_files_are_gone_go_too(make: Callable[..., Flagged], models: Path, tmp_path: Path) -> None:
+    writer = KeptFolder(settings(tmp_path / "kept", models), SOURCES)
+    assert len(list(writer.keep([make(source) for source in "aab"]))) == 3
+    writer.close()
+    first, *others = sorted(uris(tmp_path / "kept"))
+    (tmp_path / "kept" / first).unlink()
+    of_b = (tmp_path / "kept" / others[-1]).parent
+    of_b.rename(tmp_path / "away")  # as of a disk that is not mounted for a while
+    writer = KeptFolder(settings(tmp_path / "kept", models), SOURCES)
+    writer.sweep()
+    assert sorted(uris(tmp_path / "kept")) == others
+    (tmp_path / "away").rename(of_b)
+    writer.sweep()
+    assert sorted(uris(tmp_path / "kept")) == others
+    writer.close()
+
+
+def test_no_row_stays_of_what_went_when_the_disk_had_no_room_for_the_tables(
+    make: Callable[..., Flagged], models: Path, disk: Path, metrics: Metrics
+) -> None:
+    with Keeper(settings(disk / "kept", models, keep_flagged_max_days=1), metrics, SOURCES) as keeper:
+        for number in range(8):
+            keeper.offer(make(age_s=86_395 if number % 2 else 0))
+        until(lambda: value(metrics, "avizor_flagged_kept_total", model="normal") == 8)
+        with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+            while True:
+                filler.write(bytes(4096))
+        time.sleep(6)
+        keeper._wake.set()
+        until(lambda: len(kept_files(disk / "kept")) == 4)
+        (disk / "filler").unlink()
+        keeper._wake.set()
+        until(lambda: value(metrics, "avizor_keep_ok") == 1 and len(uris(disk / "kept")) == 4)
+
+
+def test_what_is_kept_is_seen_again_after_somebody_has_removed_its_job_file(
+    make: Callable[..., Flagged], models: Path, tmp_path: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avizor_service.keeping.keeper._LOOK_S", 0.1)
+    with Keeper(settings(tmp_path / "kept", models), metrics, SOURCES) as keeper:
+        keeper.offer(make())
+        until(lambda: value(metrics, "avizor_flagged_kept_total", model="normal") == 1)
+        before = (tmp_path / "kept" / "job.json").read_bytes()
+        (tmp_path / "kept" / "job.json").unlink()
+        until((tmp_path / "kept" / "job.json").exists)
+        assert (tmp_path / "kept" / "job.json").read_bytes() == before
+    assert len(uris(tmp_path / "kept")) == 1
+
+
+def test_a_file_in_the_way_is_named(
+    make: Callable[..., Flagged], models: Path, tmp_path: Path, metrics: Metrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Keeper(settings(tmp_path / "kept", models), metrics, SOURCES) as keeper:
+        keeper.offer(make())
+        until(lambda: value(metrics, "avizor_flagged_kept_total", model="normal") == 1)
+        (group,) = (tmp_path / "kept" / "items").iterdir()
+        group.rename(tmp_path / "gone")
+        group.write_text("no folder")
+        keeper.offer(make())
+        until(lambda: f"not kept: {group} cannot be used (file exists)" in caplog.text)
 
 
 def test_a_folder_that_cannot_be_written_is_said_at_the_start(
