@@ -77,7 +77,19 @@ def test_an_engine_that_is_not_installed_is_refused_in_one_line(tmp_path: Path) 
 
 def test_an_extra_that_messages_name_brings_no_second_engine() -> None:
     extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
-    for extra in ("av", "gateway", "jobs", "keep", "object-stores", "openvino", "pages", "pictures", "projection", "tracing"):
+    for extra in (
+        "av",
+        "gateway",
+        "jobs",
+        "keep",
+        "object-stores",
+        "openvino",
+        "pages",
+        "pictures",
+        "projection",
+        "ray",
+        "tracing",
+    ):
         assert not any(each.startswith(("onnxruntime", "avizor[")) for each in extras[extra]), extra
 
 
