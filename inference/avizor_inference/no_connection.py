@@ -15,6 +15,7 @@ _TLS = {
         "the server's certificate is signed by no authority that is known here; name the file of its certificates"
     ),
     "WRONG_VERSION_NUMBER": "the server does not speak TLS; call it without",
+    "Failed to create security handshaker": "a file of certificates, or of the key, is cut off or damaged; copy it again",
 }
 _CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED: ([^:;]+)")
 

@@ -103,6 +103,8 @@ def certificates(folder: Path, what: str) -> Certificates:
     issued = authority.issue_cert("gateway.test" if what == "for another host" else "127.0.0.1", not_after=ends)
     chain = b"".join(part.bytes() for part in issued.cert_chain_pems)
     server = grpc.ssl_server_credentials([(issued.private_key_pem.bytes(), chain)])
+    if what == "cut off":
+        (folder / "ca.pem").write_bytes((folder / "ca.pem").read_bytes()[:300])
     return Certificates(None if what == "none" else server, folder / "ca.pem")
 
 
@@ -117,6 +119,7 @@ def models_of(gateway: GatewayAddress) -> None:
         ("none", "the server does not speak TLS; call it without"),
         ("expired", "the server's certificate has expired; have it renewed there"),
         ("for another host", "the server's certificate is for another name; call it by that name"),
+        ("cut off", "a file of certificates, or of the key, is cut off or damaged; copy it again"),
         ("of another authority", "the server's certificate is signed by no authority that is known here"),
     ],
 )
