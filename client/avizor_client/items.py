@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from google.protobuf.json_format import ParseDict, ParseError
@@ -127,9 +127,14 @@ def _fill_file(message: pb.Item, data: bytes, kind: InputKind, name: str) -> Non
     setattr(message, kind, data)
 
 
-def _open_array(path: Path) -> Array:
+def check_array(path: Path) -> None:
+    """Raise InputError for a file that is no array of numbers. The numbers are not read."""
+    _check_numbers(_open_array(path, mode="r"))
+
+
+def _open_array(path: Path, mode: Literal["r"] | None = None) -> Array:
     try:
-        return _load(path)
+        return _load(path, mode)
     except Exception as error:  # numpy reads the header as Python's text, and hostile text can raise nearly anything
         if isinstance(error, OSError) and error.errno:
             raise unreadable(path, error) from error
@@ -137,17 +142,21 @@ def _open_array(path: Path) -> Array:
         raise InputError(f"{path}: is not a .npy file that can be read ({reason}); write one with numpy.save") from error
 
 
-def _load(path: Path) -> Array:
+def _load(path: Path, mode: Literal["r"] | None) -> Array:
     """Read an array; again if another thread parsed Python in the middle (https://github.com/python/cpython/issues/106905)."""
     for _ in range(_READS):
         with suppress(SystemError):
-            return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
-    return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
+            return np.load(path, mode, allow_pickle=False)  # type: ignore[no-any-return]
+    return np.load(path, mode, allow_pickle=False)  # type: ignore[no-any-return]
+
+
+def _check_numbers(values: Array) -> None:
+    if values.dtype.kind not in "iuf":
+        raise InputError(f"an array of {values.dtype.name} is not a tensor; give numbers")
 
 
 def _tensor(values: Array) -> pb.Tensor:
-    if values.dtype.kind not in "iuf":
-        raise InputError(f"an array of {values.dtype.name} is not a tensor; give numbers")
+    _check_numbers(values)
     return pb.Tensor(dtype=values.dtype.name, shape=values.shape, data=_little(values).tobytes())
 
 

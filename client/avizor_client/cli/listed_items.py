@@ -17,7 +17,7 @@ from avizor_client.answers import Model
 from avizor_client.cli.table_rows import NotATable, WrongRow, rows_of
 from avizor_client.errors import InputError
 from avizor_client.files import MOST_BYTES, lacks_open_files, read_file, unreadable
-from avizor_client.items import Item
+from avizor_client.items import Item, check_array
 
 STANDARD_INPUT = "-"
 
@@ -76,7 +76,7 @@ def source_rule(source: str, pattern: str) -> Rule:
 def listed_items(paths: Sequence[str], model: Model, rule: Rule, *, mix_channels: bool) -> Iterator[Listed | Unreadable]:
     """Yield the items of files; each row of a CSV file for a model of tables. Raises InputError for a file that is no CSV."""
     for path in paths:
-        if problem := _problem(path):
+        if problem := _problem(path) or _problem_of_array(path, model):
             yield Unreadable(path, problem)
             continue
         source = _source(path, rule)
@@ -117,6 +117,17 @@ def _problem(path: str) -> str:
             raise unreadable(path, error) from error
         return error.strerror or str(error)
     return f"it has more than {MOST_BYTES >> 20} MiB; use a batch job" if is_large else ""
+
+
+def _problem_of_array(path: str, model: Model) -> str:
+    """Return why a .npy file cannot be sent; "" if it can, or is no such file. A pipe is not read."""
+    file = Path(path)
+    if file.suffix.lower() == ".npy" and model.input_kind != "signal" and file.is_file():
+        try:
+            check_array(file)
+        except InputError as error:
+            return str(error).removeprefix(f"{path}: ")
+    return ""
 
 
 def _source(path: str, rule: Rule) -> str:
