@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from integration.disks import mount
 from integration.gateway import AVIZOR, Gateway, gateway, normal, odd, png, wav
 from integration.listeners import calm, fault, sixteen_bits
 from support.sounds import SAMPLE_RATE, tone, write_wav
@@ -397,3 +399,25 @@ def test_a_stream_whose_gateway_ends_is_told_so_while_the_microphone_is_silent(m
             running.process.kill()
             assert process.wait(timeout=30) == 1
             assert "the server closed the connection before all was answered" in process.stderr.read()
+
+
+@pytest.mark.parametrize("command", ["embed", "reconstruct"])
+def test_a_result_that_cannot_be_written_is_named_and_leaves_what_was_there(folder: Path, command: str) -> None:
+    (folder / "usual.wav").write_bytes(normal())
+    (folder / "disk").mkdir()
+    mount(folder / "disk", "size=64k")
+    try:
+        before = folder / "disk" / "out" / "usual.wav.npy"
+        before.parent.mkdir()
+        before.write_text("from an earlier call")
+        with (folder / "disk" / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while True:
+                filler.write(bytes(4096))
+        result = run(command, "normal", "usual.wav", "--out", "disk/out")
+        assert result.exit_code == 1
+        assert "disk/out/usual.wav.npy: cannot be written (No space left on device); make room, or choose" in result.stderr
+        assert [path.read_text() for path in before.parent.iterdir()] == ["from an earlier call"]
+        result = run(command, "normal", "usual.wav", "--out", "usual.wav")
+        assert "usual.wav/usual.wav.npy: cannot be written (File exists)" in result.stderr
+    finally:
+        subprocess.run(["umount", "-l", folder / "disk"], check=False)

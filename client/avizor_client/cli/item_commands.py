@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 import numpy as np
@@ -115,7 +116,8 @@ def embed(question: Question, out: Path | None) -> None:
     def write(name: str, item: Embedding) -> Path:
         assert places is not None
         place = places.of(name, ".npy")
-        np.save(place, item.vectors)
+        with _whole(place) as file:
+            np.save(file, item.vectors)
         return place
 
     for name, item, written in question.ask(ask, write if places else None):
@@ -151,16 +153,41 @@ def reconstruct(question: Question, out: Path, format: Format) -> None:
 
     def write(name: str, item: Reconstruction) -> Path:
         place = places.of(name, ".npy" if format == "tensor" else f".{format}")
-        if item.tensor is None:
-            place.write_bytes(item.file)
-        else:
-            np.save(place, item.tensor)
+        with _whole(place) as file:
+            if item.tensor is None:
+                file.write(item.file)
+            else:
+                np.save(file, item.tensor)
         return place
 
     for name, _, place in question.ask(ask, write):
         if not question.as_json:
             print_line([name, place], [question.width()])
     question.end()
+
+
+@contextlib.contextmanager
+def _whole(place: Path) -> Iterator[BinaryIO]:
+    """Give a file that has its name once all is written. Raises InputError, and leaves what was there before then."""
+    part = place.with_name(f".{place.name}.part")
+    try:
+        with _writing(place), part.open("wb") as file:
+            yield file
+        with _writing(place):
+            part.replace(place)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _writing(place: Path) -> Iterator[None]:
+    """Raise InputError where a file or its folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise InputError(f"{place}: cannot be written ({why}); make room, or choose another folder with --out") from error
 
 
 @dataclass
@@ -171,12 +198,13 @@ class _Places:
     _items: dict[Path, Path] = field(default_factory=dict)
 
     def of(self, name: str, suffix: str) -> Path:
-        """Return the place for an item, whose folder is made. Raises InputError if it is that of another one."""
+        """Return the place for an item, whose folder is made. Raises InputError, also if it is that of another one."""
         item = Path(name)
         parts = [part for part in item.parts if part not in ("/", "..", ".")]
         place = self.out.joinpath(*parts)
         place = place.with_name(place.name + suffix)
         if (before := self._items.setdefault(place, item)) != item:
             raise InputError(f"{before} and {item} would both be written to {place}; ask about them apart, with another --out")
-        place.parent.mkdir(parents=True, exist_ok=True)
+        with _writing(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
         return place
