@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 from avizor_client.errors import InputError
 
 # Bytes of the largest file that is read. No gateway takes a message of more.
 MOST_BYTES = 1 << 30
+_AT_ONCE = 1 << 20
 
 # What to do where the process, or the system, has as many files open as it may. avizor_inference has the same.
 _LACKS = {errno.EMFILE: "raise `ulimit -n`", errno.ENFILE: "end other programs, or raise fs.file-max with sysctl"}
@@ -20,12 +22,21 @@ def read_file(path: Path | str) -> bytes:
     try:
         with Path(path).open("rb") as file:
             is_small = os.fstat(file.fileno()).st_size <= MOST_BYTES  # a pipe has none
-            data = file.read(MOST_BYTES + 1) if is_small else b""
+            data = read_up_to(file, MOST_BYTES + 1) if is_small else b""
     except (OSError, ValueError) as error:  # no path has a null character
         raise unreadable(path, error) from error
     if not is_small or len(data) > MOST_BYTES:
         raise InputError(f"{path}: has more than {MOST_BYTES >> 20} MiB; name a smaller file, or use a batch job")
     return data
+
+
+def read_up_to(file: BinaryIO, most_bytes: int) -> bytes:
+    """Return what a file holds, at most so many bytes. To read them at once would take the memory of as many."""
+    parts = list[bytes]()
+    while part := file.read(min(most_bytes, _AT_ONCE)):
+        most_bytes -= len(part)
+        parts.append(part)
+    return b"".join(parts)
 
 
 def unreadable(path: Path | str, error: OSError | ValueError) -> InputError:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 
 # Bytes of the largest file that is read whole. Manifests and calibrations of many thousand recordings have some MiB.
 _MOST_BYTES = 256 << 20
+_AT_ONCE = 1 << 20
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -34,7 +36,17 @@ def regular_descriptor(path: Path, flags: int) -> int:
 def read_regular(path: Path, most_bytes: int = _MOST_BYTES) -> bytes:
     """Return the bytes of a file. Raises OSError, also for what is no file, and for a file that has more bytes."""
     with open_regular(path) as file:
-        data = file.read(most_bytes + 1)
+        data = b"".join(_parts(file, most_bytes + 1))
     if len(data) > most_bytes:
         raise OSError(f"it has more than {most_bytes >> 20} MiB")
     return data
+
+
+def _parts(file: BufferedReader, most_bytes: int) -> Iterator[bytes]:
+    """Yield what a file holds, at most so many bytes. To read them at once would take the memory of as many, however few come.
+
+    A worker under a ceiling of memory does not have that.
+    """
+    while part := file.read(min(most_bytes, _AT_ONCE)):
+        most_bytes -= len(part)
+        yield part

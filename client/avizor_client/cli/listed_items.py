@@ -16,7 +16,7 @@ import click
 from avizor_client.answers import Model
 from avizor_client.cli.table_rows import NotATable, WrongRow, rows_of
 from avizor_client.errors import InputError
-from avizor_client.files import MOST_BYTES, lacks_open_files, read_file, unreadable
+from avizor_client.files import MOST_BYTES, lacks_open_files, read_file, read_up_to, unreadable
 from avizor_client.items import Item, check_array
 
 STANDARD_INPUT = "-"
@@ -92,7 +92,7 @@ def _content(path: str) -> Path | bytes:
     Raises InputError.
     """
     if path == STANDARD_INPUT:
-        data = sys.stdin.buffer.read(MOST_BYTES + 1)
+        data = read_up_to(sys.stdin.buffer, MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             raise InputError(f"standard input has more than {MOST_BYTES >> 20} MiB; send less, or use a batch job")
         return data

@@ -22,8 +22,6 @@ from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
 from avizor_inference.items.input_spec import ImageInput
 
-pytestmark = pytest.mark.slow
-
 MIB = 2**20
 
 
@@ -66,6 +64,7 @@ def table(out: Path, name: str) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.slow
 def test_a_ceiling_that_two_workers_would_exceed_is_kept_with_smaller_batches(large: Path, tmp_path: Path) -> None:
     data = pictures(tmp_path / "data", 400, 300)
     free = job(data, large, tmp_path / "free", "pictures")
@@ -88,12 +87,22 @@ def test_a_ceiling_that_two_workers_would_exceed_is_kept_with_smaller_batches(la
     assert part_digests(tmp_path / "out") == digests
 
 
+def test_a_ceiling_that_is_said_to_be_enough_is(models: Path, tmp_path: Path) -> None:
+    for number in range(40):
+        write_wav(tmp_path / "data" / f"{number:03d}.wav", tone(0.6, seed=number))
+    refused = job(tmp_path / "data", models, tmp_path / "out", "normal", "--memory", "100MiB")
+    (least,) = re.findall(r"give at least (\d+)MiB", refused.stderr)
+    under(int(least) + 16, tmp_path / "data", models, tmp_path / "out", "normal")
+
+
+@pytest.mark.slow
 def test_a_ceiling_is_kept_for_small_files_with_embeddings(models: Path, tmp_path: Path) -> None:
     for number in range(600):
         write_wav(tmp_path / "data" / f"{number:03d}.wav", tone(0.6, seed=number))
     under(560, tmp_path / "data", models, tmp_path / "out", "kinds", "--embeddings", "--top-k", "3")
 
 
+@pytest.mark.slow
 def test_a_ceiling_is_kept_for_one_long_file(models: Path, tmp_path: Path) -> None:
     with soundfile.SoundFile(tmp_path / "long.wav", "w", SAMPLE_RATE, 1, "PCM_16") as file:
         for minute in range(120):
@@ -101,12 +110,14 @@ def test_a_ceiling_is_kept_for_one_long_file(models: Path, tmp_path: Path) -> No
     under(560, tmp_path / "long.wav", models, tmp_path / "out", "normal", "--embeddings")
 
 
+@pytest.mark.slow
 def test_a_ceiling_is_kept_for_large_pictures(models: Path, tmp_path: Path) -> None:
     data = pictures(tmp_path / "data", 12, 6000)  # each takes 144 MB when it is decoded
     done = under(640, data, models, tmp_path / "out", "digits")
     assert "1 worker of" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_picture_that_needs_more_than_there_is_costs_itself(models: Path, tmp_path: Path) -> None:
     data = pictures(tmp_path / "data", 8, 300)
     Image.new("RGB", (7900, 7900)).save(data / "huge.png")  # 250 MB

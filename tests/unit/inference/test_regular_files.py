@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,15 @@ def test_no_more_is_read_than_is_allowed(tmp_path: Path) -> None:
         file.truncate((1 << 20) + 1)
     with pytest.raises(OSError, match="more than 1 MiB"):
         read_regular(tmp_path / "file", 1 << 20)
+
+
+def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
+    """A worker under a ceiling of memory has not as much as the largest file would take."""
+    (tmp_path / "file").write_bytes(b"abc" * (1 << 20))
+    tracemalloc.start()
+    try:
+        assert len(read_regular(tmp_path / "file")) == 3 << 20
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 << 20
