@@ -56,6 +56,7 @@ SOUND = AudioInput(
 FRAMES = 64
 LATENT = 24  # numbers of the detector's latent vector, and principal components of the comparison
 ENDING = 8  # one of so many recordings of the training ends it
+STEPS_BETWEEN = 300  # of the training, between two lines about it
 # The average over the map at the end makes the position in time irrelevant.
 CLASSIFIER = "conv8bn pool conv16bn pool conv24bn pool conv32bn pool gap drop0.3 fc"
 
@@ -177,6 +178,12 @@ def _loudness_and_brightness(split: Split) -> NDArray[np.float64]:
     return np.array(features)
 
 
+def tell_step(step: int, most: int) -> None:
+    """Print now and then how far the training is: on a busy machine it takes many minutes."""
+    if step % STEPS_BETWEEN == 0:
+        print(f"  step {step:4d} of at most {most}", flush=True)
+
+
 def train_and_export_detector(
     train: Split, calibration: Split, test: Split, sound: AudioInput, models: Path, *, compare: bool = False, seed: int = 0
 ) -> dict[str, float]:
@@ -188,7 +195,9 @@ def train_and_export_detector(
     print(f"detector, {len(train.windows)} normal recordings", flush=True)
     known = spectrograms(front_end, train)
     ends = torch.arange(len(known)) % ENDING == 0
-    detector, history = train_detector(stretches(known[~ends]), stretches(known[ends]), is_sound=True, seed=seed)
+    detector, history = train_detector(
+        stretches(known[~ends]), stretches(known[ends]), is_sound=True, seed=seed, watch=tell_step
+    )
 
     served = wrap(detector, sound, "reconstruct", torch.from_numpy(test.windows[0]))
     auc = auc_by_fault(scores(_Only(served, "score"), test), test)
