@@ -118,7 +118,7 @@ def packed(detail: Any, content: bytes) -> bytes:
     status = Status(code=8)
     status.details.add().Pack(detail)
     status.details[0].value = content
-    return status.SerializeToString()
+    return bytes(status.SerializeToString())
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def test_what_is_waited_for_is_said_once(tmp_path: Path, caplog: pytest.LogCaptu
     with waiting_lock(path):
         other = threading.Thread(target=second)
         other.start()
-        wait_until(lambda: caplog.messages)
+        wait_until(lambda: bool(caplog.messages))
         assert not got.is_set()
     other.join(20)
     assert got.is_set()
