@@ -271,9 +271,11 @@ def test_what_an_engine_calls_light_has_the_answer_of_any_other_request(engine: 
 def test_an_engine_that_serves_another_model_is_noticed(engine: Engine, models: Path) -> None:
     digits = ModelRepository(models).version("digits")
     check_same_digest(engine.spec("digits"), digits)
-    check_same_digest(replace(engine.spec("normal"), sha256=""), digits)
+    check_same_digest(replace(engine.spec("digits"), sha256=""), digits)
     with pytest.raises(VersionRefused, match="the engine serves another 'digits' version 1"):
         check_same_digest(engine.spec("normal"), digits)
+    with pytest.raises(VersionRefused, match="with the inputs waveform, and its manifest has image"):
+        check_same_digest(replace(engine.spec("normal"), sha256=""), digits)  # without a digest its inputs tell
 
 
 @pytest.mark.parametrize("rows", [1, 16, 17, 100])

@@ -17,6 +17,7 @@ from support.sounds import SAMPLE_RATE, tone
 from support.warm_starts import warm_run
 
 from avizor.v1 import inference_pb2 as pb
+from avizor_inference.durable_files import is_temporary
 from avizor_review.media.media import Media
 from avizor_review.results import Item, Results
 
@@ -51,7 +52,8 @@ def keep_one(running: Gateway, folder: Path, source: str) -> None:
 
 
 def stems(folder: Path) -> set[str]:
-    return {path.stem for path in folder.iterdir()}
+    """The names of the parts in a folder. What was not finished when a gateway was killed goes after ten minutes."""
+    return {path.stem for path in folder.iterdir() if not is_temporary(path)}
 
 
 def kept(folder: Path) -> list[Item]:

@@ -187,13 +187,13 @@ def check_same_digest(spec: ModelSpec, version: ModelVersion) -> None:
 
     Raises what `check_input` raises, too.
     """
-    check_input(spec, version)
     expected = version.manifest.model_sha256
     if spec.sha256 not in ("", expected):
         raise VersionRefused(
             f"the engine serves another {version.name!r} version {version.version} (sha256 {spec.sha256[:12]}...) than "
             f"{version.folder} ({expected[:12]}...); reload the model there, or use the repository that the engine serves"
         )
+    check_input(spec, version)
 
 
 def engine_kind(spec: ModelSpec, version: ModelVersion) -> EngineKind:

@@ -337,7 +337,7 @@ def test_an_object_whose_name_is_no_path_costs_itself_alone(s3: S3, caplog: pyte
 def test_a_store_whose_odd_names_no_other_client_lists_refuses_with_the_name(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     s3.put("alone/tab\t.wav", b"1")
     monkeypatch.setitem(sys.modules, "pyarrow.fs", None)
-    wanted = r"recordings/alone cannot be listed because of the object .*tab\\t.* pip install 'avizor\[pipeline\]'"
+    wanted = r"recordings/alone cannot be listed because of the object .*tab\\t.* pip install 'avizor\[jobs\]'"
     with pytest.raises(DatasetError, match=wanted):
         list(list_dataset([Path(s3.url("alone"))], frozenset({".wav"})))
 
