@@ -24,7 +24,7 @@ from avizor_inference.error_text import lacks_memory
 from avizor_inference.items.object_files import begin_threads
 from avizor_inference.no_pandas import leave_out_pandas
 from avizor_inference.object_store import is_url
-from avizor_inference.stop_signals import signals_blocked
+from avizor_inference.stop_signals import handlers_held, signals_blocked
 from avizor_pipeline.engine_wait import EngineWait
 from avizor_pipeline.job_context import JobContext, open_context
 from avizor_pipeline.process_memory import limit_own, prepare_limit
@@ -80,9 +80,10 @@ class Worker:
         self._seen, self._looked, self._quiet = 0, time.monotonic(), 0.0
         if self._pool is not None:
             return self._pool.submit(_run, task)
-        # Before the signals are blocked: its start ends with SIGINT and SIGTERM unblocked.
-        resource_tracker.ensure_running()
-        with signals_blocked():
+        # Before the signals are blocked: its start ends with SIGINT and SIGTERM unblocked. It would end by SIGHUP.
+        with signals_blocked([signal.SIGHUP]):
+            resource_tracker.ensure_running()
+        with signals_blocked(), handlers_held():
             before = set(multiprocessing.active_children())
             start = (self._options, self._numbers)
             self._pool = ProcessPoolExecutor(1, self._spawn, initializer=_start, initargs=start)

@@ -70,3 +70,26 @@ main()
 """
     ended = subprocess.run([sys.executable, "-c", command, "batch"], capture_output=True, text=True, timeout=25, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, "", "")
+
+
+HELD = """
+import os, signal, threading, time
+from avizor_cli.stop_signals import clean_up_when_stopped
+from avizor_inference.stop_signals import handlers_held, signals_blocked
+number = signal.{number}
+signal.signal(number, signal.SIG_DFL)
+clean_up_when_stopped()
+threading.Thread(target=time.sleep, args=(5,), daemon=True).start()  # it does not block what the main thread blocks
+with signals_blocked(), handlers_held():
+  os.kill(os.getpid(), number)
+  time.sleep(0.2)
+  print("started")
+time.sleep(30)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_what_is_being_started_is_started_also_if_another_thread_is_given_the_signal(number: signal.Signals) -> None:
+    command = HELD.format(number=number.name)
+    ended = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, timeout=25, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, "started\n", "")
