@@ -32,7 +32,7 @@ def handlers_held() -> Iterator[None]:
     that blocks. Not for a program that gets signals through `signal.set_wakeup_fd`, as asyncio does.
     """
     is_main, waiting = threading.current_thread() is threading.main_thread(), list[signal.Signals]()
-    own = {number: signal.getsignal(number) for number in STOP_SIGNALS if is_main and callable(signal.getsignal(number))}
+    own = {number: handler for number in STOP_SIGNALS if is_main and callable(handler := signal.getsignal(number))}
     try:
         for number in own:
             signal.signal(number, lambda number, _: waiting.append(signal.Signals(number)))

@@ -102,10 +102,11 @@ def figures_of(
             )
     grid = _add_sources(results, models, found, alphas)
     grid = sorted({*grid, *_add_stretches(results, found, alphas)})
+    given = AnswerFile(answers or results.folder / ANSWERS_FILE).answers()
     for figures in found.values():
         _add_distributions(results, models, figures)
         _add_classes(results, figures)
-        figures.answered = _answered(results, figures.name, AnswerFile(answers or results.folder / ANSWERS_FILE).answers())
+        figures.answered = _answered(results, figures.name, given)
     return list(found.values()), grid
 
 
