@@ -13,7 +13,7 @@ from avizor_inference.addresses import is_grpc_address
 from avizor_inference.caller_token import token_in
 from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import SettingsError
-from avizor_inference.no_connection import is_no_connection, why_no_connection
+from avizor_inference.no_connection import is_no_connection, why_no_answer
 
 # A gateway that is full says when to try again, and gRPC's own retries wait for so long.
 _RETRIES = {
@@ -72,7 +72,7 @@ class GatewayConnection:
     """Connects to one gateway. Close it, or use it as a context manager. Raises SettingsError for files that cannot be read."""
 
     def __init__(self, gateway: GatewayAddress) -> None:
-        self._gateway = gateway
+        self._gateway, self.address = gateway, gateway.address
         file = gateway.token_file
         self._metadata = (("authorization", f"Bearer {token_in(_read(file), file)}"),) if file else ()
         if gateway.ca_file:
@@ -96,10 +96,10 @@ class GatewayConnection:
         try:
             return rpc(request, timeout=self._gateway.timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
-            address, said = self._gateway.address, str(error.details())
+            address, said = self.address, str(error.details())
             if is_no_connection(said):
-                raise SettingsError(f"no connection to the gateway {address}: {why_no_connection(said)}") from error
-            raise SettingsError(f"the gateway {address} answers {error.code().name}: {said}") from error
+                raise SettingsError(f"no connection to the gateway {address}: {why_no_answer(said)}") from error
+            raise SettingsError(f"the gateway {address} answers {error.code().name}: {why_no_answer(said)}") from error
 
 
 def _read(path: Path) -> bytes:

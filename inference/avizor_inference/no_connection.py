@@ -1,9 +1,10 @@
-"""Say in words why there is no connection to a gateway. avizor_client has the same, which imports nothing from here."""
+"""Say in words why there is no connection to a gateway, or no answer. avizor_client has the same, and imports nothing here."""
 
 from __future__ import annotations
 
 import re
 
+NO_GATEWAY = "see whether a gateway of this release is at the address"
 _NOBODY, _CLOSED = "failed to connect to all addresses", "Stream removed"
 LOOK = "see whether a gateway listens at this address, and whether it wants TLS"
 
@@ -18,6 +19,12 @@ _TLS = {
     "Failed to create security handshaker": "a file of certificates, or of the key, is cut off or damaged; copy it again",
 }
 _CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED: ([^:;]+)")
+
+# What gRPC says of a call without an answer, or with one that is none.
+_NO_ANSWER = {
+    "Exception deserializing response!": f"the answer is no message of a gateway; {NO_GATEWAY}",
+    "Deadline Exceeded": f"no answer in time; allow more, and {LOOK}",
+}
 
 
 def is_no_connection(details: str) -> bool:
@@ -35,3 +42,8 @@ def why_no_connection(details: str) -> str:
     if details.startswith(_CLOSED):
         details = details.replace(_CLOSED, "the server closed the connection before all was answered", 1)
     return f"{details}; {LOOK}"
+
+
+def why_no_answer(details: str) -> str:
+    """Return why a call has failed, whose connection may have been made, and what to do; a server's own words as they are."""
+    return why_no_connection(details) if is_no_connection(details) else _NO_ANSWER.get(details, details)

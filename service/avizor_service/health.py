@@ -16,7 +16,7 @@ from avizor_inference.caller_token import token_in
 from avizor_inference.error_text import printable, reason, remedy
 from avizor_inference.errors import TokenFileError
 from avizor_inference.finite_range import FiniteRange
-from avizor_inference.no_connection import is_no_connection, why_no_connection
+from avizor_inference.no_connection import why_no_answer
 
 # Docker sets http_proxy in every container, for connections to the outside. A proxy would look for 127.0.0.1 elsewhere.
 _CHANNEL = [("grpc.enable_http_proxy", 0)]
@@ -85,9 +85,8 @@ def health(
             ask = health_pb2_grpc.HealthStub(channel).Check
             answer = ask(health_pb2.HealthCheckRequest(), timeout=timeout_s, metadata=metadata)
         except grpc.RpcError as error:
-            said = str(error.details())
-            said = why_no_connection(said) if is_no_connection(said) else said
-            click.echo(f"{target}: {error.code().name}: {printable(said)}", err=True)
+            said = printable(why_no_answer(str(error.details())))
+            click.echo(f"{target}: {error.code().name}: {said}", err=True)
             sys.exit(1)
     known = health_pb2.HealthCheckResponse.ServingStatus
     click.echo(known.Name(answer.status) if answer.status in known.values() else f"status {answer.status}, which is none")

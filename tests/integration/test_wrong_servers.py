@@ -292,10 +292,46 @@ def test_commands_print_nothing_that_a_terminal_would_obey() -> None:
 
 def test_health_names_a_server_that_is_no_gateway() -> None:
     with server(lambda _rpc, _context: [b"\xff\xff\xff"]) as target:
-        assert "INTERNAL" in said("health", "--target", target)
+        said_of_it = "the answer is no message of a gateway; see whether a gateway of this release is at the address"
+        assert said("health", "--target", target) == f"{target}: INTERNAL: {said_of_it}"
     with server(lambda _rpc, _context: [b"\x08\x63"]) as target:
         ended = warm_run([str(AVIZOR), "health", "--target", target], timeout=60)
         assert (ended.returncode, ended.stdout) == (1, "status 99, which is none\n")
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        pytest.param({}, "the answer is no message of a gateway", id="no message"),
+        pytest.param({"GetModel": [pb.Model()]}, "it does not say what the model takes", id="no input"),
+        pytest.param({"Explain": [pb.ExplainResponse()]}, "not enough values", id="no items"),
+        pytest.param({"Explain": [pb.ExplainResponse(items=[pb.Explanation()])]}, "data type", id="no map"),
+        pytest.param(
+            {"Explain": [pb.ExplainResponse(items=[pb.Explanation(map=pb.Tensor(dtype="float32", shape=[3], data=b"abcd"))])]},
+            "cannot reshape",
+            id="map of another size",
+        ),
+    ],
+)
+def test_explain_names_a_server_that_is_no_gateway(tmp_path: Path, messages: dict[str, list[Any]], message: str) -> None:
+    (picture := tmp_path / "picture.png").write_bytes(png(np.zeros((32, 32), np.uint8)))
+    answers = of({"GetModel": [DIGITS]} | messages) if messages else lambda _rpc, _context: [b"\xff\xff\xff"]
+    with server(answers) as target:
+        line = said("explain", "cam", "digits", picture, "--gateway", target, "--out", tmp_path)
+    assert message in line
+    assert line.endswith("; see whether a gateway of this release is at the address")
+
+
+@pytest.mark.parametrize("arguments", [["health", "--target"], ["explain", "cam", "digits", "x.png", "--gateway"]])
+def test_no_answer_in_time_is_told_with_what_to_do(arguments: list[str]) -> None:
+    def late(_rpc: str, context: grpc.ServicerContext) -> list[bytes]:
+        while context.is_active():
+            time.sleep(0.02)
+        return [b""]
+
+    with server(late) as target:
+        line = said(*arguments, target, "--timeout-s", 0.5)
+    assert "DEADLINE_EXCEEDED: no answer in time; allow more, and see whether a gateway listens at this address" in line
 
 
 NO_ADDRESSES = [

@@ -11,7 +11,7 @@ import numpy as np
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.arrays import Array, Items
 from avizor_inference.error_text import counted, reason
-from avizor_inference.errors import InvalidInput, MediaError
+from avizor_inference.errors import InvalidInput, MediaError, SettingsError
 from avizor_inference.explain.heat_map import Axis, HeatMap, Kind
 from avizor_inference.explain.hiding.settings import By, HidingSettings
 from avizor_inference.explain.raw_rows import RawRow, read_rows
@@ -19,6 +19,7 @@ from avizor_inference.gateway_connection import GatewayAddress, GatewayConnectio
 from avizor_inference.items.data.arrays import open_array
 from avizor_inference.items.input_spec import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
 from avizor_inference.items.kinds.base import Span
+from avizor_inference.no_connection import NO_GATEWAY
 
 _METHODS: dict[Kind, pb.ExplanationMethod] = {
     "cam": pb.EXPLANATION_METHOD_CAM,
@@ -86,16 +87,26 @@ class GatewayClient(GatewayConnection):
         request.items.append(_file(path, model) if is_file else _row(path, number, model))
         if is_file and number is not None:
             request.window = number
-        (found,) = self.call(self.stub.Explain, request).items
-        if found.HasField("error"):
-            raise InvalidInput(f"{path}: {found.error.message}")
-        return _heat_map(found, wanted.kind, path, found.window if is_file else number or 0, model), found.png
+        answer = self.call(self.stub.Explain, request)
+        try:
+            (found,) = answer.items
+            if found.HasField("error"):
+                raise InvalidInput(f"{path}: {found.error.message}")
+            return _heat_map(found, wanted.kind, path, found.window if is_file else number or 0, model), found.png
+        except (TypeError, ValueError) as error:
+            raise self._not_understood(str(error)) from error
 
     def _model(self, wanted: Wanted) -> pb.Model:
         key = wanted.model, wanted.version or 0
         if key not in self._models:
-            self._models[key] = self.call(self.stub.GetModel, pb.GetModelRequest(name=key[0], version=key[1]))
+            model = self.call(self.stub.GetModel, pb.GetModelRequest(name=key[0], version=key[1]))
+            if model.WhichOneof("input") is None:
+                raise self._not_understood("it does not say what the model takes")
+            self._models[key] = model
         return self._models[key]
+
+    def _not_understood(self, why: str) -> SettingsError:
+        return SettingsError(f"the answer of {self.address} cannot be understood: {why}; {NO_GATEWAY}")
 
 
 def _file(path: Path, model: pb.Model) -> pb.Item:
