@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -22,7 +23,7 @@ from avizor_service.keeping.places import ITEMS, KeptFile, group_of, kept_files,
 from avizor_service.keeping.private_files import make_private_folder, write_private
 from avizor_service.keeping.retention import doomed
 from avizor_service.keeping.slots import Slot, alone, borrowed
-from avizor_service.keeping.tables import KEPT_TABLES, SlotTables
+from avizor_service.keeping.tables import KEPT_TABLES, SlotTables, judged_by
 from avizor_service.metric_labels import BoundedSources
 from avizor_service.settings import Settings
 
@@ -86,7 +87,7 @@ class KeptFolder:
         Return the bytes that are kept, and how many items went, by reason.
         """
         if _job_in(self.path) is None:
-            self._note_models((), anew=True)  # somebody has removed it, and without it nothing that is kept can be seen
+            self._note_models((), anew=True)  # it was removed or damaged, and without it nothing that is kept can be seen
         self._tables.remove_old()
         files, other_bytes = kept_files(self.path), self._bytes_of_tables()
         answered = self._answered()
@@ -178,21 +179,28 @@ class KeptFolder:
             return
         with alone(self.path):
             before = _job_in(self.path)
-            models = dict.fromkeys(
-                [*sorted(new, key=lambda model: (model.name, -model.version)), *(before.models if before else self._models)]
-            )
+            known = before.models if before else (*self._models, *self._judged())
+            models = {_key(model): model for model in reversed((*sorted(new, key=_newest_first), *known))}
             job = KeptJob(
                 rows_format=ROWS_FORMAT,
                 repository=name_of(str(self._settings.models.absolute())),
-                models=tuple(models)[:_MOST_MODELS],
+                models=tuple(reversed(models.values()))[:_MOST_MODELS],
                 alpha=self._settings.alpha,
                 confidence=self._settings.confidence,
                 engine=self._settings.engine,
                 device=self._settings.device,
             )
+            if before is None and (self.path / JOB_FILE).exists():
+                _log.warning("%s is cut off, and is written again", self.path / JOB_FILE)
             if job != before:
                 write_private(self.path / JOB_FILE, (job.model_dump_json(indent=2) + "\n").encode(), durable=True)
         self._models |= new
+
+    def _judged(self) -> list[KeptModel]:
+        """Return what the tables name, of any writer: of the models that have judged, only the digests are not in them."""
+        judged = judged_by(self.path)
+        found = [KeptModel(name=name, version=number, sha256="", calibration_id=against) for name, number, against in judged]
+        return sorted(found, key=_newest_first)
 
     def _remove(self, files: Sequence[KeptFile]) -> Iterator[KeptFile]:
         """Remove files and their rows, and yield them; those of other writers that live are left to them."""
@@ -249,10 +257,28 @@ def _job_in(folder: Path) -> KeptJob | None:
     try:
         return KeptJob.model_validate_json(text)
     except ValueError as error:
+        if (folder / ITEMS).is_dir() and not _is_json(text):  # cut off, and a gateway's: it is written anew
+            return None
         raise SettingsError(
             f"--keep-flagged {folder}: its {JOB_FILE} is not that of a gateway that keeps items, or is of another version of "
             "Avizor; choose another folder"
         ) from error
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _key(model: KeptModel) -> tuple[str, int, str]:
+    return model.name, model.version, model.calibration_id
+
+
+def _newest_first(model: KeptModel) -> tuple[str, int]:
+    return model.name, -model.version
 
 
 def _model(item: Flagged) -> KeptModel:

@@ -160,6 +160,16 @@ class SlotTables:
         return self._folder / folder / f"w{self._slot}p{number}r{revision}.{suffix}"
 
 
+def judged_by(folder: Path) -> set[tuple[str, int, str]]:
+    """Return model, version and calibration of all that is kept in a folder, by any writer; damaged parts are left out."""
+    found: set[tuple[str, int, str]] = set()
+    for path in (folder / "windows").glob("*.parquet"):
+        with suppress(OSError, pa.ArrowException):
+            rows = _table(path).select(["model", "model_version", "calibration_id"]).to_pydict()
+            found.update(zip(*rows.values(), strict=True))
+    return found
+
+
 def _table(path: Path) -> Any:
     with pq.ParquetFile(path) as file:
         return file.read()

@@ -23,6 +23,7 @@ from avizor_inference.errors import SettingsError
 from avizor_inference.items.kinds.base import FileForm, Span
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.review_answers import Answer, AnswerFile
+from avizor_review.job_file import JobFile
 from avizor_review.results import Results
 from avizor_service.keeping.flagged import Flagged
 from avizor_service.keeping.folder import KeptFolder
@@ -326,6 +327,33 @@ def test_what_is_kept_is_seen_again_after_somebody_has_removed_its_job_file(
     assert len(uris(tmp_path / "kept")) == 1
 
 
+@pytest.mark.parametrize("left", [0, 1, -3])
+def test_what_is_kept_goes_on_when_its_job_file_is_cut_off(
+    make: Callable[..., Flagged], models: Path, tmp_path: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    monkeypatch.setattr("avizor_service.keeping.keeper._LOOK_S", 0.1)
+    job = tmp_path / "kept" / "job.json"
+    with open_keeper(settings(tmp_path / "kept", models), metrics, SOURCES) as keeper:
+        assert keeper is not None
+        keeper.offer(make())
+        until(lambda: value(metrics, "avizor_flagged_kept_total", model="normal") == 1)
+        before = job.read_bytes()
+        job.write_bytes(before[:left])
+        until(lambda: job.read_bytes() == before)
+        keeper.offer(make())
+        until(lambda: value(metrics, "avizor_flagged_kept_total", model="normal") == 2)
+    assert value(metrics, "avizor_flagged_dropped_total", cause="disk") == 0
+    job.write_bytes(before[:left])
+    with open_keeper(settings(tmp_path / "kept", models), metrics, SOURCES) as keeper:
+        assert keeper is not None
+        until(lambda: job.read_bytes().endswith(b"}\n"))
+        (model,) = JobFile.read(tmp_path / "kept").models
+        assert (model.name, model.version) == ("normal", 1), "the tables say which version has judged"
+        keeper.offer(make())
+        until(lambda: job.read_bytes() == before)
+    assert len(uris(tmp_path / "kept")) == 3
+
+
 def test_a_file_in_the_way_is_named(
     make: Callable[..., Flagged], models: Path, tmp_path: Path, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -400,5 +428,8 @@ def test_nothing_is_kept_unless_it_is_asked_for_and_no_folder_of_something_else_
         assert keeper is None
     assert value(metrics, "avizor_keep_ok") == 1
     (tmp_path / "job.json").write_text("{}")
+    with pytest.raises(SettingsError, match="choose another folder"), open_keeper(settings(tmp_path, models), metrics, SOURCES):
+        pass
+    (tmp_path / "job.json").write_text("{")  # it may be that of a job: nothing here is a gateway's
     with pytest.raises(SettingsError, match="choose another folder"), open_keeper(settings(tmp_path, models), metrics, SOURCES):
         pass
