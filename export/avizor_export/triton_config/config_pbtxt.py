@@ -17,7 +17,7 @@ from avizor_inference.errors import AvizorError, ExportError
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelRepository
-from avizor_inference.repository.triton_config import CONFIG_FILE, GENERATED, digests_in, parse_config
+from avizor_inference.repository.triton_config import COMPLETE, CONFIG_FILE, GENERATED, LAST_LINE, digests_in, parse_config
 
 _FIRST_LINE = f"{GENERATED}do not edit it, set fields in {OVERRIDES_FILE} instead. sha256 of the other lines: "
 _SETTINGS = "# Settings: "
@@ -46,7 +46,8 @@ def generated_config(
         digests=digests,
         precision=manifest.precision,
     )
-    body = f"{_SETTINGS}{json.dumps(asdict(settings))}\n{overrides.text_over(fields, settings, asked)}"
+    text = overrides.text_over(fields, settings, asked)
+    body = f"{_SETTINGS}{json.dumps(asdict(settings))}\n{COMPLETE}\n{text}\n{LAST_LINE}\n"
     return f"{_FIRST_LINE}{_digest(body)}\n{body}"
 
 

@@ -12,7 +12,7 @@ from avizor_inference.durable_files import write_text
 from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import RepositoryError
 from avizor_inference.regular_files import read_regular
-from avizor_inference.repository.triton_config import CONFIG_FILE, GENERATED, parse_config, read_config
+from avizor_inference.repository.triton_config import CONFIG_FILE, GENERATED, LAST_LINE, parse_config, read_config
 from avizor_inference.waiting_lock import waiting_lock
 
 # What a user sets; a choice that is taken back leaves the policy that is in it.
@@ -105,7 +105,8 @@ def _write(path: Path, text: str) -> None:
 
 def _with_policy(before: str, wanted: str, where: str) -> str:
     text = _without_policy(before, where)
-    text = f"{text.rstrip()}\n\n{wanted}\n" if wanted else text.rstrip() + "\n"
+    parts = text.replace(LAST_LINE, "").rstrip(), wanted, LAST_LINE if LAST_LINE in text else ""
+    text = "\n\n".join(filter(None, parts)) + "\n"
     parse_config(text, where)
     return _with_digest(before, text)
 

@@ -145,12 +145,12 @@ def test_a_file_of_another_release_is_not_taken_for_edited(repository: Path) -> 
 @pytest.mark.parametrize(
     ("before", "after", "difference"),
     [
-        ("max_batch_size: 64", "max_batch_size: 16", "line 6: 'max_batch_size: 16' instead of 'max_batch_size: 64'"),
-        ("backend:", f"{POLICY}\nbackend:", f"line 5: '{POLICY}' instead of ''"),
-        ("backend:", "# Ask Ana.\nbackend:", "line 5: '# Ask Ana.' instead of ''"),
+        ("max_batch_size: 64", "max_batch_size: 16", "line 7: 'max_batch_size: 16' instead of 'max_batch_size: 64'"),
+        ("backend:", f"{POLICY}\nbackend:", f"line 6: '{POLICY}' instead of ''"),
+        ("backend:", "# Ask Ana.\nbackend:", "line 6: '# Ask Ana.' instead of ''"),
         ("count: 2", "count: 2 }, { count: 1", "instance_group [ { kind: KIND_CPU, count: 2 }, { count: 1 } ]' instead of"),
-        ("max_batch_size: 64", "max_batch_size: {", "line 6: 'max_batch_size: {' instead of 'max_batch_size: 64'"),
-        ("name:", "nonsense:", "line 4: 'nonsense: \"digits\"' instead of 'name: \"digits\"'"),
+        ("max_batch_size: 64", "max_batch_size: {", "line 7: 'max_batch_size: {' instead of 'max_batch_size: 64'"),
+        ("name:", "nonsense:", "line 5: 'nonsense: \"digits\"' instead of 'name: \"digits\"'"),
     ],
 )
 def test_an_edit_is_refused_with_its_lines_and_nothing_is_changed(

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from avizor_export.triton_config.config_pbtxt import published_settings
+from avizor_export.triton_config.config_pbtxt import generated_config, published_settings
+from avizor_export.triton_config.overrides import read_overrides
+from avizor_export.triton_config.settings import ServingSettings
 from avizor_inference.errors import RepositoryError
+from avizor_inference.repository.models import ModelRepository
 from avizor_inference.repository.triton_config import read_config
 from avizor_inference.repository.version_choice import choose_version, choosing, chosen_version, restore, with_choice
 
@@ -53,8 +56,11 @@ def test_a_file_that_cannot_be_parsed_is_left_as_it_is(own: Path) -> None:
     assert (own / "config.pbtxt").read_text() == "name: {"
 
 
-def test_a_generated_file_that_was_cut_off_between_two_fields_is_refused_and_left_as_it_is(own: Path) -> None:
+@pytest.mark.parametrize("is_chosen", [False, True])
+def test_a_generated_file_that_was_cut_off_between_two_fields_is_refused_and_left_as_it_is(own: Path, is_chosen: bool) -> None:
     path = own / "config.pbtxt"
+    if is_chosen:
+        choose_version(own, 1)
     lines = path.read_text().splitlines(keepends=True)
     for kept in range(1, len(lines)):
         cut = "".join(lines[:kept])
@@ -66,6 +72,18 @@ def test_a_generated_file_that_was_cut_off_between_two_fields_is_refused_and_lef
         with pytest.raises(RepositoryError):
             choose_version(own, 1)
         assert path.read_text() == cut
+
+
+def test_a_file_whose_overrides_were_cut_off_is_refused(models: Path, tmp_path: Path) -> None:
+    (own := tmp_path / "digits").mkdir()
+    (own / "config.overrides.pbtxt").write_text("version_policy { all {} }\n")
+    manifest = ModelRepository(models).version("digits").manifest
+    text = generated_config(manifest, ServingSettings(), {1: manifest.model_sha256}, read_overrides(own))
+    (own / "config.pbtxt").write_text(text)
+    assert read_config(own / "config.pbtxt").version_policy.HasField("all")
+    (own / "config.pbtxt").write_text(text[: text.index("version_policy")])
+    with pytest.raises(RepositoryError, match=r"was cut off: .*; restore it, or remove it"):
+        read_config(own / "config.pbtxt")
 
 
 def test_a_pipe_in_place_of_the_lock_is_refused_and_not_waited_for(own: Path) -> None:
