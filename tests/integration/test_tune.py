@@ -294,7 +294,7 @@ def test_what_could_not_be_written_is_not_measured(tuning: Path, more: list[str]
     with pytest.raises(ExportError, match="sets intra_op_threads to 1, so that 2 would have no effect"):
         tune.main(arguments, standalone_mode=False)
     (folder / "config.pbtxt").write_text((folder / "config.pbtxt").read_text() + "# by hand\n")
-    with pytest.raises(ExportError, match=r"was edited \(line 32: '# by hand' instead of ''\)"):
+    with pytest.raises(ExportError, match=r"was edited \(line 35: '# by hand' instead of ''\)"):
         tune.main(arguments, standalone_mode=False)
 
 
