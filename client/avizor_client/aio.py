@@ -197,7 +197,7 @@ class AsyncMonitorStream:
     ) -> None:
         self._stub, self._connection, self._chunks, self._settings = stub, connection, chunks, settings
         self._request_id = new_request_id()
-        self._heard = Heard()
+        self._heard = Heard(settings)
         self._broken: Exception | None = None
 
     async def __aenter__(self) -> Self:
@@ -241,6 +241,7 @@ class AsyncMonitorStream:
         try:
             async for chunk in _in_turn(self._chunks):
                 for message in self._settings.messages(chunk):
+                    self._heard.note_sent(message)
                     self._patience.note(sends=True)
                     yield message
                     self._patience.note(sends=False)

@@ -180,7 +180,7 @@ class MonitorStream:
     def __init__(self, stub: Any, connection: Connection, chunks: Iterable[Chunk], settings: MonitorSettings) -> None:
         self._stub, self._connection, self._chunks, self._settings = stub, connection, chunks, settings
         self._request_id = new_request_id()
-        self._heard = Heard()
+        self._heard = Heard(settings)
         self._broken: Exception | None = None
 
     def __enter__(self) -> Self:
@@ -224,6 +224,7 @@ class MonitorStream:
         try:
             for chunk in self._chunks:
                 for message in self._settings.messages(chunk):
+                    self._heard.note_sent(message)
                     self._patience.note(sends=True)
                     yield message
                     self._patience.note(sends=False)

@@ -41,6 +41,11 @@ _OPTIONS = [
     ("grpc.per_rpc_retry_buffer_size", 256 << 20),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 5000),
+    # A gateway that is silent during a call is pinged, and away if it does not answer: its machine may be gone, which no packet
+    # tells, and a stream of sound has no deadline. A gateway allows a ping in 10 s.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
 ]
 
 

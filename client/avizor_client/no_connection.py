@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _NOBODY, _CLOSED = "failed to connect to all addresses", "Stream removed"
+_GONE = f"{_CLOSED} (ping timeout)"
 LOOK = "see whether a gateway listens at this address, and whether it wants TLS"
 
 # What gRPC says of a handshake of TLS that fails, and what that means.
@@ -34,6 +35,8 @@ def why_no_connection(details: str) -> str:
             return words
     if match := _CERTIFICATE.search(details):
         return f"the server's certificate is refused ({match[1]}); have it renewed there"
+    if details == _GONE:
+        return "the server says nothing any more; see whether its machine runs, and whether the network reaches it"
     if details.startswith(_CLOSED):
         details = details.replace(_CLOSED, "the server closed the connection before all was answered", 1)
     return f"{details}; {LOOK}"

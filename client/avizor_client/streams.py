@@ -13,7 +13,7 @@ import numpy as np
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_client import reading
-from avizor_client.answers import Array, MonitoredWindow, MonitorEnded, MonitorStarted
+from avizor_client.answers import Array, MonitoredWindow, MonitorEnded, MonitorStarted, Span
 from avizor_client.errors import CUT_SHORT, InputError, bad_answer
 
 PcmFormat = Literal["s16le", "f32le"]
@@ -24,6 +24,7 @@ _FORMATS: dict[PcmFormat, tuple[pb.PcmFormat, str]] = {
     "f32le": (pb.PCM_FORMAT_F32LE, "<f4"),
 }
 _MESSAGE_BYTES = 1 << 20  # of sound in one message
+_ROUNDED_S = 1.0  # by which a window may begin after the sound that was sent, at the rate of the model
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class MonitorSettings:
             assume_exchangeable=self.assume_exchangeable,
         )
         return pb.MonitorRequest(start=start)
+
+    def bytes_a_second(self) -> int:
+        """Return how many bytes a second of the sound has."""
+        return self.sample_rate * max(1, self.channels) * np.dtype(_FORMATS[self.format][1]).itemsize
 
     def messages(self, chunk: Chunk) -> Iterator[pb.MonitorRequest]:
         """Yield the messages of a chunk: bytes in the format of the stream, or an array. Raises InputError."""
@@ -137,9 +142,15 @@ class Patience:
 class Heard:
     """What a gateway has said of a stream so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: MonitorSettings) -> None:
         self.started: MonitorStarted | None = None
         self.ended: MonitorEnded | None = None
+        self._bytes, self._bytes_a_second = 0, settings.bytes_a_second()
+        self._ends: dict[int, int] = {}  # of the last window, by channel
+
+    def note_sent(self, message: pb.MonitorRequest) -> None:
+        """Take note of sound that is sent: a gateway owes the windows of it, and no more."""
+        self._bytes += len(message.pcm)
 
     @reading.understood()
     def take(self, response: Any) -> MonitoredWindow | None:
@@ -157,5 +168,14 @@ class Heard:
         if self.started is None:
             raise bad_answer("the stream has begun without its first message")
         if name == "window":
-            return reading.monitored_window(response.window)
+            window = reading.monitored_window(response.window)
+            self._check(window.span)
+            return window
         return None
+
+    def _check(self, span: Span) -> None:
+        if span.end_sample <= self._ends.get(span.channel, -1):
+            raise bad_answer("a window is not later than the one before")
+        if (span.start_s - _ROUNDED_S) * self._bytes_a_second > self._bytes:
+            raise bad_answer("a window is of sound that was not sent")
+        self._ends[span.channel] = span.end_sample

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
 from avizor.v1 import inference_pb2 as pb
+from avizor_client import Client, MonitorSettings, Unavailable
 
 SECOND = next(chunks(tone(1.0), 16_000))
 CHUNK = pb.MonitorRequest(pcm=SECOND.pcm * 16)  # 256 KiB, 31 windows
@@ -126,6 +128,23 @@ def test_idle_and_busy_streams_end_with_a_status_when_the_gateway_stops(models: 
         for thread in listening:
             thread.join()
         assert found == [("UNAVAILABLE", "the gateway is shutting down; start the stream again")] * 2
+
+
+def test_a_quiet_stream_ends_when_its_gateway_says_nothing_any_more_as_one_whose_machine_is_gone(models: Path) -> None:
+    quiet = threading.Event()
+
+    def microphone() -> Iterator[bytes]:
+        yield bytes(64_000)
+        quiet.wait()  # as a pipe without sound
+
+    with gateway(models, "--alpha", 0.05) as running, Client(running.address, timeout_s=600) as client:
+        settings = MonitorSettings(sample_rate=16_000, detector="normal", source="a")
+        with client.monitor(microphone(), settings) as stream:
+            next(iter(stream))
+            running.process.send_signal(signal.SIGSTOP)
+            with pytest.raises(Unavailable, match="says nothing any more"):
+                list(stream)
+        quiet.set()
 
 
 def test_a_stream_ends_with_a_status_when_triton_goes_away(models: Path, triton_install: TritonInstall) -> None:

@@ -46,7 +46,7 @@ class Anything(grpc.GenericRpcHandler):
 
 
 @contextlib.contextmanager
-def server(answers: Callable[[str, grpc.ServicerContext], list[bytes]], handler: type[Anything] = Anything) -> Iterator[str]:
+def server(answers: Any, handler: Callable[[Any], grpc.GenericRpcHandler] = Anything) -> Iterator[str]:
     running = grpc.server(ThreadPoolExecutor(2))
     running.add_generic_rpc_handlers([handler(answers)])
     port = running.add_insecure_port("127.0.0.1:0")
@@ -153,7 +153,15 @@ def test_details_of_an_error_that_mean_nothing_cost_nothing_but_themselves(detai
 
 
 STARTED = pb.MonitorResponse(started=pb.MonitorStarted(detector_version=1))
-WINDOW = pb.MonitorResponse(window=pb.MonitoredWindow(score=1))
+
+
+def window(place: int) -> pb.MonitorResponse:
+    """A window of 0.1 s."""
+    span = pb.Span(start_sample=1600 * place, end_sample=1600 * (place + 1), start_s=place / 10, end_s=(place + 1) / 10)
+    return pb.MonitorResponse(window=pb.MonitoredWindow(score=1, span=span))
+
+
+WINDOW, LATER = window(0), window(1)
 ENDED = pb.MonitorResponse(ended=pb.MonitorEnded(windows=2))
 
 
@@ -179,6 +187,48 @@ def test_a_stream_that_is_cut_short_is_named(messages: list[pb.MonitorResponse],
                 pass
 
     with server(of({"Monitor": messages})) as target:
+        with pytest.raises(BadAnswer, match=message):
+            in_a_thread(target)
+        with pytest.raises(BadAnswer, match=message):
+            asyncio.run(in_a_loop(target))
+
+
+class Endless(Anything):
+    """Answers calls of Monitor with windows without end: by their places."""
+
+    def __init__(self, places: Callable[[], Iterator[int]]) -> None:
+        self._places = places
+
+    def service(self, details: Any) -> grpc.RpcMethodHandler:
+        def answers(_requests: Any, _context: grpc.ServicerContext) -> Iterator[bytes]:
+            yield STARTED.SerializeToString()
+            for place in self._places():
+                yield window(place).SerializeToString()
+
+        return grpc.stream_stream_rpc_method_handler(answers)
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        pytest.param(lambda: itertools.repeat(0), "a window is not later than the one before", id="the same"),
+        pytest.param(itertools.count, "a window is of sound that was not sent", id="later and later"),
+    ],
+)
+def test_a_stream_of_windows_without_end_ends(places: Callable[[], Iterator[int]], message: str) -> None:
+    settings = MonitorSettings(detector="normal", sample_rate=16_000)
+
+    async def in_a_loop(target: str) -> None:
+        async with AsyncClient(target) as client, client.monitor([bytes(32_000)], settings) as stream:
+            async for _window in stream:
+                pass
+
+    def in_a_thread(target: str) -> None:
+        with Client(target) as client, client.monitor([bytes(32_000)], settings) as stream:
+            for _window in stream:
+                pass
+
+    with server(places, Endless) as target:
         with pytest.raises(BadAnswer, match=message):
             in_a_thread(target)
         with pytest.raises(BadAnswer, match=message):
@@ -220,7 +270,7 @@ class Patient(Anything):
     [
         pytest.param([], [bytes(100)], id="from its beginning"),
         pytest.param([STARTED], [bytes(100)], id="before a window"),
-        pytest.param([STARTED, WINDOW, WINDOW], [bytes(100)], id="before its end"),
+        pytest.param([STARTED, WINDOW, LATER], [bytes(100)], id="before its end"),
         pytest.param([STARTED], itertools.repeat(bytes(1 << 20)), id="and takes no sound"),
     ],
 )
@@ -243,7 +293,7 @@ def test_a_stream_that_falls_silent_is_not_waited_for_without_a_limit(
             seen: list[Any] = []
             with pytest.raises(DeadlineExceeded, match="the gateway has said nothing for 1 s; allow more"):
                 listen(target, seen)
-            assert len(seen) == messages.count(WINDOW)
+            assert len(seen) == sum(each.HasField("window") for each in messages)
 
 
 @pytest.mark.parametrize("in_a_loop", [False, True])
@@ -267,7 +317,7 @@ def test_a_stream_may_be_silent_while_its_sound_goes_on_and_while_its_windows_ar
                 time.sleep(0.5)
         return stream.ended
 
-    with server(of({"Monitor": [STARTED, WINDOW, WINDOW, ENDED]}), Patient) as target:
+    with server(of({"Monitor": [STARTED, WINDOW, LATER, ENDED]}), Patient) as target:
         ended = asyncio.run(asynchronously(target)) if in_a_loop else in_a_thread(target)
     assert ended.windows == 2
 
