@@ -10,6 +10,7 @@ import errno
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from avizor_inference.engines.base import Engine, ModelSpec, check_same_digest
@@ -26,6 +27,7 @@ from avizor_inference.errors import (
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.fingerprint import Fingerprint, fingerprint
 from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.repository.version_choice import chosen_version
 from avizor_service.engine_holds import EngineHolds
 from avizor_service.open_version import OpenVersion
 from avizor_service.version_state import VersionState
@@ -263,6 +265,8 @@ class Catalogue:
             for key in [key for key in self._wrong if key[0] == name]:
                 self._wrong.pop(key, None)
             candidates = self._repository.candidates(name) if loaded is None else loaded[::-1]
+            if loaded:
+                self._compare_choice(name, loaded[-1], problems)
             chosen = self._best(name, candidates, problems) or self._newest.get(name)
         except _PASSES:
             raise
@@ -272,6 +276,17 @@ class Catalogue:
         self._let_go(name, chosen)
         mark = () if problems.may_pass else mark  # then the next look is at the same files again
         self._looks[name] = _Look(mark, specs, problems, chosen.version.version if chosen else 0)
+
+    def _compare_choice(self, name: str, loaded: int, problems: _Problems) -> None:
+        """Note if Triton has loaded another version than config.pbtxt chooses: a command was killed between the two steps."""
+        with suppress(AvizorError):  # what is wrong with that file is found elsewhere; Triton has its own copy of it
+            wanted = chosen_version(self._repository.root / name)
+            if wanted and wanted != loaded:
+                why = (
+                    f"config.pbtxt chooses version {wanted}, and Triton has loaded {loaded}: a command is loading it, or was "
+                    f"killed; then give `avizor models load {name} --version {wanted} {self._engine_options}`"
+                )
+                problems.note(wanted, VersionRefused(why))
 
     def _best(self, name: str, candidates: Sequence[int], problems: _Problems) -> OpenVersion | None:
         """Return the first of these versions that may answer, opened and proven, or None. problems: filled by version."""

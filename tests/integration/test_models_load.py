@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,6 +46,25 @@ def stopped(descriptor):
 os.fsync = stopped
 avizor_cli.main.main()
 """
+
+# Runs a command that is killed when it has put a file in its place.
+KILLED = """
+import os, signal, avizor_cli.main
+replace = os.replace
+def killed(source, target):
+    replace(source, target)
+    if os.fspath(target) == AT:
+        os.kill(os.getpid(), signal.SIGKILL)
+os.replace = killed
+avizor_cli.main.main()
+"""
+
+
+def until(what: str, holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, f"not within a minute: {what}"
+        time.sleep(0.1)
 
 
 def run(own: Path, *words: str) -> Result:
@@ -91,6 +112,32 @@ def test_on_triton_a_version_that_computes_something_else_never_answers_and_a_ro
             while callers.ended[1] == before:
                 pass
             assert set(callers.stop()) == {1, 2}
+
+
+def test_a_gateway_tells_that_a_killed_command_left_another_choice_than_triton_has_loaded(
+    tmp_path: Path, triton_install: TritonInstall
+) -> None:
+    own, log = tmp_path / "models", tmp_path / "log"
+    write_version(own, "v", 1)
+    with TritonServer(triton_install, own) as server:
+        engine = f"triton://{server.grpc_url}"
+        write_version(own, "v", 2)
+        assert run(own, "load", "v", "--engine", engine).exit_code == 0
+        killed = KILLED.replace("AT", repr(str(own / "v" / "config.pbtxt")))
+        command = [sys.executable, "-c", killed, "models", "rollback", "v", "--models", str(own), "--engine", engine]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        assert ModelRepository(own).served("v").version == 1
+        with gateway(own, "--engine", engine, "--scan-s", 0.2, log=log) as running:
+            refused = 'avizor_version_refused{model="v",version="1"}'
+            until("it is told", lambda: running.metrics().get(refused) == 1)
+            callers = Callers(running)
+            callers.until(2)
+            callers.stop()
+            assert "config.pbtxt chooses version 1, and Triton has loaded 2" in log.read_text()
+            remedy = f"avizor models load v --version 1 --engine {engine}"
+            assert remedy in log.read_text()
+            assert run(own, *remedy.split()[2:]).exit_code == 0
+            until("it is not told any more", lambda: refused not in running.metrics())
 
 
 def test_a_bad_model_on_triton_does_not_stop_the_others(tmp_path: Path, triton_install: TritonInstall) -> None:
