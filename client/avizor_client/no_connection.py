@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _NOBODY, _CLOSED = "failed to connect to all addresses", "Stream removed"
+_NO_NAME = "errors resolving "
 _GONE = f"{_CLOSED} (ping timeout)"
 LOOK = "see whether a gateway listens at this address, and whether it wants TLS"
 
@@ -25,7 +26,7 @@ _CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED: ([^:;]+)")
 
 def is_no_connection(details: str) -> bool:
     """Return whether a call has failed because there was no connection to a server, or it was closed before an answer came."""
-    return details.startswith((_NOBODY, _CLOSED))
+    return details.startswith((_NOBODY, _NO_NAME, _CLOSED))
 
 
 def why_no_connection(details: str) -> str:
@@ -33,6 +34,9 @@ def why_no_connection(details: str) -> str:
     for text, words in _TLS.items():
         if text in details:
             return words
+    if details.startswith(_NO_NAME):
+        name = details.removeprefix(_NO_NAME).partition(": ")[0]
+        return f"the name in {name} is not known here; see whether it is the host's, and whether names can be looked up"
     if match := _CERTIFICATE.search(details):
         return f"the server's certificate is refused ({match[1]}); have it renewed there"
     if details == _GONE:

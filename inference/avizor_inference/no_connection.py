@@ -6,6 +6,7 @@ import re
 
 NO_GATEWAY = "see whether a gateway of this release is at the address"
 _NOBODY, _CLOSED = "failed to connect to all addresses", "Stream removed"
+_NO_NAME = "errors resolving "
 LOOK = "see whether a gateway listens at this address, and whether it wants TLS"
 
 # What gRPC says of a handshake of TLS that fails, and what that means.
@@ -29,7 +30,7 @@ _NO_ANSWER = {
 
 def is_no_connection(details: str) -> bool:
     """Return whether a call has failed because there was no connection to a server, or it was closed before an answer came."""
-    return details.startswith((_NOBODY, _CLOSED))
+    return details.startswith((_NOBODY, _NO_NAME, _CLOSED))
 
 
 def why_no_connection(details: str) -> str:
@@ -37,6 +38,9 @@ def why_no_connection(details: str) -> str:
     for text, words in _TLS.items():
         if text in details:
             return words
+    if details.startswith(_NO_NAME):
+        name = details.removeprefix(_NO_NAME).partition(": ")[0]
+        return f"the name in {name} is not known here; see whether it is the host's, and whether names can be looked up"
     if match := _CERTIFICATE.search(details):
         return f"the server's certificate is refused ({match[1]}); have it renewed there"
     if details.startswith(_CLOSED):

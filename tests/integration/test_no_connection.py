@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -133,6 +136,27 @@ def test_a_certificate_that_is_refused_is_named(tmp_path: Path, what: str, messa
         ended = warm_run([str(AVIZOR), "health", "--target", target, "--ca", str(chosen.trusted)], timeout=60)
         assert ended.returncode == 1
         assert message in ended.stderr
+
+
+def test_grpc_writes_nothing_beside_the_message_where_the_command_is_run_as_a_module(tmp_path: Path) -> None:
+    chosen = certificates(tmp_path, "cut off")
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    with scripted(Script(), chosen.server) as target:
+        command = [sys.executable, "-m", "avizor_client.cli", "models", "--target", target, "--ca", str(chosen.trusted)]
+        ended = subprocess.run(
+            [*command, "--timeout-s", "1"], env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert "a file of certificates, or of the key, is cut off or damaged; copy it again" in line
+
+
+def test_a_host_that_nobody_knows_is_named() -> None:
+    said = r"the name in nowhere\.invalid:1 is not known here; see whether it is the host's"
+    with Client("nowhere.invalid:1", timeout_s=30) as client, pytest.raises((Unavailable, DeadlineExceeded), match=said):
+        client.models()
+    with pytest.raises(SettingsError, match=f"no connection to the gateway nowhere.invalid:1: {said}"):
+        models_of(GatewayAddress("nowhere.invalid:1"))
 
 
 def test_a_command_that_waits_for_a_gateway_says_what_to_look_at() -> None:
