@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import grpc
 
+from avizor_inference.error_text import one_line, reason
 from avizor_inference.errors import SettingsError
 from avizor_service.call_record import TRACEPARENT, CallRecord
 
@@ -33,6 +34,9 @@ _MOST_PARTS = 200
 
 # Seconds that the last spans have when the gateway ends.
 _CLOSE_S = 3.0
+
+# Loggers of OpenTelemetry that tell what is wrong with its variables; what is wrong is in the line, and no fault of the code.
+_READ_SETTINGS = ("opentelemetry.exporter.otlp.proto.grpc.exporter", "opentelemetry.sdk.trace.export")
 
 _INSTALL = "pip install 'avizor[tracing]'"
 
@@ -89,6 +93,11 @@ class _CallTrace:
         self._span.end()
 
 
+def _without_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True
+
+
 @contextlib.contextmanager
 def open_tracing(endpoint: str) -> Iterator[Tracing | None]:
     """Yield what traces calls; None if nothing is to be traced. Send the last spans at the end, if the collector takes them.
@@ -112,9 +121,20 @@ def open_tracing(endpoint: str) -> Iterator[Tracing | None]:
         _log.warning("nothing is traced, although %s names a collector; %s", " or ".join(_ENVIRONMENT), _INSTALL)
         yield None
         return
+    for name in _READ_SETTINGS:
+        logging.getLogger(name).addFilter(_without_traceback)
     resource = Resource({SERVICE_NAME: "avizor"}).merge(OTELResourceDetector().detect())
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint or None)))
+    try:
+        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint or None)))
+    except (OSError, ValueError) as error:
+        wrong = f"{error.filename} cannot be read ({reason(error)})" if isinstance(error, OSError) else one_line(error)
+        why = f"a variable of OpenTelemetry (OTEL_...) cannot be used: {wrong}; correct it, or unset it"
+        if endpoint:
+            raise SettingsError(why) from error
+        _log.warning("nothing is traced, although %s names a collector: %s", " or ".join(_ENVIRONMENT), why)
+        yield None
+        return
     try:
         yield Tracing(provider.get_tracer("avizor_service"))
     finally:

@@ -116,6 +116,25 @@ def test_a_collector_that_is_away_costs_no_call_and_no_stop(models: Path) -> Non
         assert running.stop() == 0
 
 
+def test_what_opentelemetry_cannot_use_of_its_variables_is_told_in_one_line(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:1")
+    for variable, value, told in (
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", tmp_path / "none.pem", f"Failed to read file: {tmp_path}/none.pem"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", tmp_path, f"{tmp_path} cannot be read (is a directory)"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", "could not convert string to float: 'soon'; correct it, or unset it"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "soon", "OTEL_BSP_SCHEDULE_DELAY"),
+    ):
+        with monkeypatch.context() as changed:
+            changed.setenv(variable, str(value))
+            with gateway(models, "--alpha", 0.05, log=log) as running, grpc.insecure_channel(running.address) as channel:
+                running.stub(channel).DetectAnomaly(REQUEST)
+        assert told in log.read_text()
+        assert "Traceback" not in log.read_text()
+
+
 def test_tritons_spans_are_below_those_of_the_gateway(
     models: Path, triton_install: TritonInstall, collector: Collector
 ) -> None:
