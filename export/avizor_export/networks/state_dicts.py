@@ -4,6 +4,8 @@ The names in a file are longer than the network's: they begin with the key of a 
 Lightning module (`model.`), or what data parallelism (`module.`) and torch.compile (`_orig_mod.`) add. All are handled alike:
 as a prefix under which the file has every name of the network, with the same shape. If there are several such prefixes, as
 when a file has averaged weights too, the user has to choose.
+
+They may be shorter, too: a module that holds the trained network, and changes what it returns, has `network.` before all names.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ def load_weights(network: nn.Module, weights: WeightsFile, key: str | None = Non
     does not fit, or the keys to choose from.
     """
     expected = network.state_dict()
-    match = _single_match(matches(expected, weights.tensors, key), weights, key)
+    match = _single_match(matches(expected, weights.tensors, key), weights, key) or _wrapped_match(expected, weights, key)
     if match is None or match.surplus:
         differences = _differences(expected, nearest(expected, weights.tensors, key))
         raise ExportError(f"{weights.path} does not fit the network: {differences}")
@@ -92,6 +94,26 @@ def nearest(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], key: 
     counts = {prefix: count for prefix, count in _prefixes(expected, tensors).items() if key is None or _is_under(prefix, key)}
     best = max(counts, key=lambda prefix: (counts[prefix], -len(prefix)), default="")
     return Match(best, {name.removeprefix(best): value for name, value in tensors.items() if name.startswith(best)})
+
+
+def _wrapped_match(expected: Mapping[str, Tensor], weights: WeightsFile, key: str | None) -> Match | None:
+    """Return the match of a file with the weights of the one module that the network holds; None if it has other names.
+
+    Raises ExportError if the file has more than these: a layer of the same shapes may then be another one.
+    """
+    wrapper = f"{_first_part(next(iter(expected), ''))}."
+    if not all(name.startswith(wrapper) for name in expected):
+        return None
+    inner = {name.removeprefix(wrapper): value for name, value in expected.items()}
+    match = _single_match(matches(inner, weights.tensors, key), weights, key) or _wrapped_match(inner, weights, key)
+    if match is None or match.surplus:
+        return None
+    if key is None and (left_out := _left_out(inner, weights, match)):
+        raise ExportError(
+            f"{weights.path} does not fit the network, whose names all begin with {wrapper!r}; without that they are those "
+            f"under {match.key!r}, beside {', '.join(left_out)}: if these are its weights, give --weights-key {match.key}"
+        )
+    return Match(match.prefix, {wrapper + name: value for name, value in match.state.items()})
 
 
 def _matches(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], key: str | None) -> list[Match]:

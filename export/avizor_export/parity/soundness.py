@@ -41,8 +41,8 @@ def _influence_error(reference: Run, items: Items, name: str, sizes: tuple[int, 
     """Return the error that says why output `name` of the same items differs between batches of these two sizes."""
     if _first_difference(reference(items), reference(items)) is not None:
         return ExportError(
-            f"the network returns a different {name} when it is run again on the same items: something in it is random, such "
-            "as dropout that is still on; create it in eval mode, and let it be random in training only"
+            f"the network returns other values of {name} when it is run again on the same items: something in it is random, "
+            "such as dropout that is still on; create it in eval mode, and let it be random in training only"
         )
     small, largest = sizes
     if not _neighbours_matter(reference, items):
