@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -113,7 +114,9 @@ def _of_names(names: Sequence[str], classes: Sequence[str] | None, path: Path) -
         raise ExportError(f"{path}: {names.count('')} items have no label; label them or leave them out")
     if classes is None:
         return np.array([name.lower() not in NORMAL_LABELS for name in names], dtype=np.int64)
-    place = {name: index for index, name in enumerate(classes)}
+    # As `SourceRule` has names of folders: an accent is a part of its letter.
+    names = [unicodedata.normalize("NFC", name) for name in names]
+    place = {unicodedata.normalize("NFC", name): index for index, name in enumerate(classes)}
     by_name = any(map(_is_number, classes))
     if not by_name:
         place |= {str(index): index for index in range(len(classes))}

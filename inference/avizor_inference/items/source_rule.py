@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -18,6 +19,9 @@ class SourceRule:
 
     pattern: a regular expression that is searched in the path; its first group is the source. If it is empty, the source is the
     first folder of the path. A path without a source has the source `default`.
+
+    Letters with accents are one character each (NFC), as keyboards write them in --source and in lists of labels. In names of
+    files that come from a Mac they often are two, which look the same.
     """
 
     pattern: str = ""
@@ -39,7 +43,7 @@ class SourceRule:
 
         As a text it is one that a path gives.
         """
-        text = str(relative)
+        text = unicodedata.normalize("NFC", str(relative))
         if self._compiled:
             match = self._compiled.search(text)
             return name_of((match.group(1) if match else None) or DEFAULT_SOURCE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tracemalloc
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,14 @@ def test_arrays_that_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], 
     np.savez(tmp_path / "held_out.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises((ExportError, DatasetError), match=message):
         read_held_out(tmp_path / "held_out.npz", VECTOR, ["a", "b"])
+
+
+def test_a_folder_that_a_mac_wrote_is_the_class_that_a_keyboard_writes(tmp_path: Path) -> None:
+    for name in ("vier", "fünf"):
+        folder = tmp_path / unicodedata.normalize("NFD", name)
+        folder.mkdir()
+        Image.fromarray(np.full((4, 6), 10, np.uint8)).save(folder / "1.png")
+    assert sorted(read_held_out(tmp_path, IMAGE, ["vier", "fünf"]).labels.tolist()) == [0, 1]
 
 
 def test_folders_of_images_and_of_sounds(tmp_path: Path) -> None:

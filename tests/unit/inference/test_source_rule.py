@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import PurePath
 
 import pytest
@@ -34,3 +35,9 @@ def test_a_text_has_the_source_of_its_path(path: str, pattern: str) -> None:
 
 def test_a_file_in_the_root_folder_has_the_root_as_its_source() -> None:
     assert SourceRule().source_of("/1.wav") == "/"
+
+
+@pytest.mark.parametrize("pattern", ["", "^([a-zü]+) ?1"])
+def test_a_folder_that_a_mac_wrote_is_the_source_that_a_keyboard_writes(pattern: str) -> None:
+    path = unicodedata.normalize("NFD", "lüfter 1/a.wav")
+    assert SourceRule(pattern).source_of(path) == ("lüfter" if pattern else "lüfter 1")
