@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from avizor_inference.engines.embedded import runs_on_gpu
-from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import SettingsError
 from avizor_inference.object_store import is_url
 from avizor_pipeline.memory_probe import Needs, measure
-from avizor_pipeline.models import JobModel, open_models
+from avizor_pipeline.models import open_models, runs_on_gpu
 from avizor_pipeline.plan import Plan, counted
 from avizor_pipeline.process_memory import can_measure, memory_use, prepare_children
 from avizor_pipeline.settings import JobSettings
@@ -66,7 +64,7 @@ def arrange(settings: JobSettings, out: OutputPath, plan: Plan, workers: int, ce
     if not can_measure():
         raise SettingsError("--memory needs Linux, which tells what a process uses; leave it out, and use fewer --workers")
     prepare_children()
-    if any(_on_gpu(settings, model) for model in open_models(settings)):
+    if any(runs_on_gpu(settings, model) for model in open_models(settings)):
         raise SettingsError("--memory is for models on the CPU; leave it out, or choose --device cpu")
     largest = max(choice.batch_size for choice in settings.models)
     sizes = [largest] if pinned else sizes_of(largest)
@@ -116,10 +114,6 @@ def _too_little(settings: JobSettings, size: int, ceiling: int, outside: int, fi
         f"--memory {ceiling // MIB}MiB is less than this job needs with one worker and batches of {rows}: give at least "
         f"{-(-enough // _STEP) * _STEP // MIB}MiB"
     )
-
-
-def _on_gpu(settings: JobSettings, model: JobModel) -> bool:
-    return settings.engine_of(model.choice) == EMBEDDED and runs_on_gpu(settings.device, model.version)
 
 
 def sizes_of(largest: int) -> list[int]:

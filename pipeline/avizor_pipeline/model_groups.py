@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine
-from avizor_inference.engines.embedded import runs_on_gpu
-from avizor_inference.engines.joint import have_one_front_end, open_joint
 from avizor_inference.engines.joint_graph import joint_output
 from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.engines.shared_graph import SharedGraph
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.kinds.base import Content
-from avizor_pipeline.models import JobModel
+from avizor_inference.repository.models import ModelVersion
+from avizor_pipeline.models import JobModel, runs_on_gpu
 from avizor_pipeline.settings import JobSettings
 
 
@@ -95,8 +94,7 @@ def group_models(
     while left:
         first = left.pop(0)
         alike = [model for model in left if _may_join(settings, first, model)]
-        versions = [model.version for model in (first, *alike)]
-        joint = open_joint(versions, next(graphs, None)) if alike and have_one_front_end(versions) else None
+        joint = _joint([model.version for model in (first, *alike)], graphs) if alike else None
         groups.append(ModelGroup(joint or engine, (first, *alike) if joint else (first,)))
         if joint:
             left = [model for model in left if model not in alike]
@@ -106,7 +104,16 @@ def group_models(
 def _may_join(settings: JobSettings, first: JobModel, other: JobModel) -> bool:
     if first.choice.batch_size != other.choice.batch_size:
         return False  # in batches of another size a model may give other last bits
-    versions = [first.version, other.version]
-    embedded = all(settings.engine_of(model.choice) == EMBEDDED for model in (first, other))
-    on_cpu = embedded and not any(runs_on_gpu(settings.device, version) for version in versions)
-    return on_cpu and have_one_front_end(versions)
+    both = first, other
+    embedded = all(settings.engine_of(model.choice) == EMBEDDED for model in both)
+    if not embedded or any(runs_on_gpu(settings, model) for model in both):
+        return False
+    from avizor_inference.engines.joint import have_one_front_end  # it needs ONNX Runtime, which a job on a Triton does without
+
+    return have_one_front_end([model.version for model in both])
+
+
+def _joint(versions: Sequence[ModelVersion], graphs: Iterator[SharedGraph]) -> Engine | None:
+    from avizor_inference.engines.joint import have_one_front_end, open_joint
+
+    return open_joint(versions, next(graphs, None)) if have_one_front_end(versions) else None

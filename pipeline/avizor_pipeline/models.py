@@ -11,7 +11,7 @@ from math import prod
 from avizor_inference.anomaly.engine_calibration import Comparable
 from avizor_inference.anomaly.p_values import TIE, Judge
 from avizor_inference.engines.base import Engine
-from avizor_inference.engines.open_engine import open_engine
+from avizor_inference.engines.open_engine import EMBEDDED, open_engine
 from avizor_inference.errors import InvalidInput, JobError
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.kinds.base import Content, TensorBytes
@@ -108,6 +108,15 @@ class JobModel:
     def thresholds(self) -> tuple[float, ...]:
         """Return the thresholds of a multi-label classifier's classes; they are empty for any other model."""
         return self.version.manifest.thresholds
+
+
+def runs_on_gpu(settings: JobSettings, model: JobModel) -> bool:
+    """Return whether a model runs on a GPU of the machine of its worker."""
+    if settings.engine_of(model.choice) != EMBEDDED:
+        return False
+    from avizor_inference.engines import embedded  # it needs ONNX Runtime, which a job on a Triton does without
+
+    return embedded.runs_on_gpu(settings.device, model.version)
 
 
 def judges_of(models: Iterable[JobModel]) -> dict[str, Judge]:

@@ -41,6 +41,29 @@ if __name__ == "__main__":
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize("more", [[], ["--memory", "3GiB"]])
+def test_a_batch_job_on_a_triton_does_without_onnx_runtime(
+    models: Path, tmp_path: Path, triton_address: str, more: list[str]
+) -> None:
+    write_wav(tmp_path / "data" / "1.wav", tone(1.0))
+    script = tmp_path / "job.py"
+    script.write_text(
+        "import sys\nsys.modules['onnxruntime'] = None\n"
+        "if __name__ == '__main__':\n    from avizor_cli.main import main\n    main()\n"
+    )
+    command = [sys.executable, str(script), "batch", "data", "--models", str(models), "--model", "kinds", "--model", "normal"]
+    options = ["--alpha", "0.05", "--workers", "1", "--out", "out"]
+
+    def run(*engine: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, *options, *engine], capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    done = run("--engine", f"triton://{triton_address}", *more)
+    assert done.returncode == 0, done.stderr
+    here = run()
+    assert here.returncode == 1
+    assert here.stderr.startswith("Error: the engine ort needs onnxruntime, which is not installed here; pip install ")
+
+
 EXPORT = ("describe", "export", "fit", "tune")
 ABSENT = [("batch", "pyarrow", "jobs"), *((command, "torch", "export") for command in EXPORT)]
 

@@ -12,13 +12,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.reduction import DupFd
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import onnxruntime as ort
 
 from avizor_inference.arrays import Array
-from avizor_inference.engines.ort_session import open_session
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 # Options of ONNX Runtime: the file for the weights of the graph that it saves; use weights where they are, without a copy.
 _WEIGHTS_FILE = "session.optimized_model_external_initializers_file_name"
@@ -95,6 +96,8 @@ class SharedGraph:
 
         It is done as ONNX Runtime does it with a model that it opens. what: names it in messages. Raises EngineError.
         """
+        from avizor_inference.engines.ort_session import open_session  # a job on a Triton has no ONNX Runtime
+
         file, name = os.memfd_create("avizor-optimised"), str(self._weights)
 
         def save(options: ort.SessionOptions) -> None:
@@ -109,6 +112,8 @@ class SharedGraph:
 
     def open(self, graph: Optimised, what: str, threads: int) -> tuple[ort.InferenceSession, Array]:
         """Return a session, and its weights, which must be kept as long as it is. Raises EngineError."""
+        from avizor_inference.engines.ort_session import open_session
+
         size = os.fstat(self._weights).st_size
         weights = np.frombuffer(mmap.mmap(self._weights, size, prot=mmap.PROT_READ) if size else b"", np.uint8)
 

@@ -19,12 +19,10 @@ from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from avizor_inference.engines.embedded import runs_on_gpu
-from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import JobError
 from avizor_inference.items.dataset import Entry
 from avizor_pipeline.engine_wait import wait_line
-from avizor_pipeline.models import open_models
+from avizor_pipeline.models import open_models, runs_on_gpu
 from avizor_pipeline.runners.base import Done
 from avizor_pipeline.runners.ray_cluster import RayCluster, RayNode
 from avizor_pipeline.runners.ray_machines import GO_ON, Machine, Machines, brief
@@ -109,10 +107,7 @@ class RayRunner:
 
 def uses_gpus(settings: JobSettings) -> bool:
     """Return whether a model of the job runs on a GPU of the machine of its worker."""
-    return any(
-        settings.engine_of(model.choice) == EMBEDDED and runs_on_gpu(settings.device, model.version)
-        for model in open_models(settings)
-    )
+    return any(runs_on_gpu(settings, model) for model in open_models(settings))
 
 
 def _sample(shard: Shard) -> Entry | None:

@@ -54,7 +54,7 @@ def test_a_client_without_its_messages_is_listed_as_not_installed() -> None:
     assert "call        Not installed: needs avizor[client]." in listed
 
 
-@pytest.mark.parametrize("command", ["serve", "report", "review", "verify", "neighbours", "project"])
+@pytest.mark.parametrize("command", ["serve", "report", "review", "verify", "neighbours", "project", "batch", "watch", "retry"])
 def test_what_needs_no_engine_is_loaded_without_one(command: str) -> None:
     helped = python(WITHOUT.format(module="onnxruntime"), "avizor", command, "--help")
     assert (helped.returncode, helped.stderr) == (0, "")
