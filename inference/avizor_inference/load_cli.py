@@ -58,7 +58,13 @@ def _gateway(command: Callable[..., Any]) -> Callable[..., Any]:
         with_gateway,
         click.option("--gateway", metavar="HOST:PORT", help="Wait until this gateway serves the version, or put all back."),
         click.option("--token-file", type=_FILE, help="File with the token that the gateway wants."),
-        click.option("--ca-file", type=_FILE, help="Certificates (PEM) by which the gateway's is checked; then TLS is used."),
+        click.option(
+            "--ca",
+            "--ca-file",
+            "ca_file",
+            type=_FILE,
+            help="Certificates (PEM) by which the gateway's is checked; then TLS is used.",
+        ),
         click.option(
             "--wait-s",
             metavar="SECONDS",

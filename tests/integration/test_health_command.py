@@ -15,6 +15,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from support.certificates import Files, certificate_files
 
 from avizor_client.cli import call
+from avizor_inference.explain.cli.cam import cam
+from avizor_inference.load_cli import load, rollback
 from avizor_service.health import health as command
 
 
@@ -110,3 +112,5 @@ def test_files_of_tls_have_the_same_names_as_in_other_commands() -> None:
     wanted = {"--ca", "--ca-file", "--certificate", "--client-certificate", "--key", "--client-key", "--token-file"}
     for each in (command, call.commands["models"]):
         assert wanted <= {name for parameter in each.params for name in parameter.opts}
+    for each in (load, rollback, cam):  # these have no certificate of their own
+        assert {"--ca", "--ca-file", "--token-file"} <= {name for parameter in each.params for name in parameter.opts}

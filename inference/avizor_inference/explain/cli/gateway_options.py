@@ -49,7 +49,11 @@ def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--token-file", type=_FILE, help="File with the token that the gateway wants."),
         click.option(
-            "--ca-file", type=_FILE, help="Certificates (PEM) by which the gateway's is checked. The connection is then TLS."
+            "--ca",
+            "--ca-file",
+            "ca_file",
+            type=_FILE,
+            help="Certificates (PEM) by which the gateway's is checked. The connection is then TLS.",
         ),
         click.option(
             "--timeout-s",
