@@ -31,6 +31,11 @@ _LABELS = re.compile(
 _MOST_LABELS = 20
 # Names of columns that tell rows apart, if nearly all values differ.
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+(\.\d{3})*,\d+")
+# 31.12.2025, 12/31/25, 2025-12-31, 2025-12, each with or without a time; and a time of the day.
+_DATE = re.compile(
+    r"(\d{1,2}([./-])\d{1,2}\2(19|20)\d\d|\d\d([./-])\d\d\4\d\d|(19|20)\d\d([./-])\d\d?(\6\d\d?)?)([T ,]+\d\d?:\d\d.*)?"
+)
+_TIME = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp]\.?[Mm]\.?)?")
 _KEYS = re.compile(r"(?i)(.*[_ -])?(id|ids|nr|no|num|number|index|idx|row|key|uuid)|.*[a-z](ID|Id|Nr|Key)")
 _FEW_NUMBERS = 5
 # A column in which so many of the values are numbers was meant to hold numbers.
@@ -115,13 +120,24 @@ def _column(name: str, values: Sequence[str]) -> tuple[NumberColumn | CategoryCo
 
 def _names(name: str, present: list[str], without: Any) -> tuple[CategoryColumn | None, Choice]:
     counts = Counter(present)
-    if len(counts) > _MOST_CATEGORIES or len(counts) > max(2, _VALUES_PER_ROW * len(present)):
-        result: tuple[None, Choice] = without(f"{len(counts)} different texts, such as a name, a number or a time of each row")
-        return result
-    categories = tuple(sorted(counts))
-    return CategoryColumn(name=name, categories=categories), Choice(
-        f"column {name}", "category", f"it holds {len(categories)} texts: {named(categories)}"
-    )
+    few = len(counts) <= _MOST_CATEGORIES and len(counts) <= max(2, _VALUES_PER_ROW * len(present))
+    result: tuple[None, Choice]
+    if _mostly(_DATE, counts):  # however few they are: as categories, all that come later would be unknown
+        result = without("it holds dates, which are no numbers; add a column of what matters, such as the hour or the weekday")
+    elif few:
+        categories = tuple(sorted(counts))
+        return CategoryColumn(name=name, categories=categories), Choice(
+            f"column {name}", "category", f"it holds {len(categories)} texts: {named(categories)}"
+        )
+    elif _mostly(_TIME, counts):
+        result = without("it holds times, which are no numbers; add a column of the hour")
+    else:
+        result = without(f"{len(counts)} different texts, such as a name, a number or a time of each row")
+    return result
+
+
+def _mostly(pattern: re.Pattern[str], counts: Counter[str]) -> bool:
+    return sum(count for text, count in counts.items() if pattern.fullmatch(text)) >= _MOSTLY * counts.total()
 
 
 def _numbers(name: str, present: Sequence[str]) -> NDArray[np.float64] | None:

@@ -149,6 +149,35 @@ def test_columns_of_a_table_are_told_apart(tmp_path: Path) -> None:
     assert re.search(r"number \(it grows from row to row.*seen \(\d+ different texts.*unit \(it never changes\)", without)
 
 
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        ([f"{1 + row % 28}.05.2026" for row in range(300)], "it holds dates, which are no numbers; add a column"),
+        ([f"05/{1 + row % 28:02d}/26" for row in range(300)], "it holds dates"),
+        ([f"2026-05-{1 + row % 28:02d}T08:00:00Z" if row else "" for row in range(300)], "it holds dates"),
+        ([f"2026-{1 + row % 3:02d}" for row in range(300)], "it holds dates"),
+        ([f"{row % 24}:{row % 60:02d}" for row in range(300)], "it holds times, .* add a column of the hour"),
+    ],
+)
+def test_days_are_no_categories_since_all_later_ones_would_be_unknown(
+    tmp_path: Path, column: list[object], reason: str
+) -> None:
+    made = plan(write_rows(tmp_path / "rows.csv", 300, more={"when": column}))
+    assert isinstance(made.recipe.input, TableInput)
+    assert "when" not in {each.name for each in made.recipe.input.front_end.columns}
+    assert re.search(rf"when \({reason}", next(choice.reason for choice in made.choices if choice.name == "without"))
+
+
+def test_texts_that_resemble_times_and_come_again_are_categories(tmp_path: Path) -> None:
+    more: dict[str, list[object]] = {
+        "shift": [("06:00", "14:00", "22:00")[row % 3] for row in range(300)],
+        "release": [f"1.2.{row % 3}" for row in range(300)],
+    }
+    made = plan(write_rows(tmp_path / "rows.csv", 300, more=more))
+    assert isinstance(made.recipe.input, TableInput)
+    assert {"shift", "release"} <= {each.name for each in made.recipe.input.front_end.columns}
+
+
 def test_numbers_that_only_tell_rows_apart_are_left_out_in_any_order(tmp_path: Path) -> None:
     order = np.random.default_rng(0).permutation(300)
     more: dict[str, list[object]] = {
