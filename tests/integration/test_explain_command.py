@@ -147,6 +147,20 @@ def test_without_the_extra_of_the_client_it_is_said_what_to_install(items: Path)
     assert failed.stderr == "Error: --gateway needs google.rpc, which is not installed; pip install 'avizor[client]'\n"
 
 
+def test_a_gateway_that_cannot_draw_is_told_with_what_the_command_can_do(models: Path, items: Path, tmp_path: Path) -> None:
+    code = "import sys; sys.modules['matplotlib'] = None; from avizor_cli.main import main; main()"
+    ports = ("--port", "0", "--metrics-port", "0", "--http-port", "0")
+    serve = [sys.executable, "-c", code, "serve", "--models", str(models), *ports, "--decoders", "1", "--alpha", "0.05"]
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as served:
+        try:
+            assert served.stdout
+            address = served.stdout.readline().removeprefix("serving gRPC on ").partition(",")[0]
+            failed = run("cam", "digits", items / "seven.png", "--gateway", address, "--out", tmp_path)
+        finally:
+            served.terminate()
+    assert "pip install 'avizor[pictures]' there, or have the map drawn here, with --models" in str(failed.exception)
+
+
 def test_an_item_that_cannot_be_read_costs_the_others_nothing(
     guarded: tuple[Gateway, Path], models: Path, items: Path, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,14 @@ def test_what_cannot_be_done_is_said_in_a_line(job: Path, arguments: list[str], 
     done = warm_run(command)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert why in done.stderr
+
+
+@pytest.mark.parametrize("most", [12, 18])
+def test_too_few_open_files_are_told_in_one_line(job: Path, tmp_path: Path, most: int) -> None:
+    command = f"ulimit -n {most}; exec {AVIZOR} report {job} --out {tmp_path / 'page.html'}"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert re.fullmatch(rf"Error: .*too many open files: this process may have {most}; raise `ulimit -n`.*\n", ended.stderr)
 
 
 def test_items_are_left_out_where_pictures_and_sounds_would_take_too_much(job: Path) -> None:

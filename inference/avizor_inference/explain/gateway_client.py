@@ -34,6 +34,8 @@ _BY: dict[By | None, pb.OcclusionBy] = {
 }
 # Inputs of which a file is an item. The fields of Model and of Item have the same names.
 _FILES = ("image", "audio", "signal")
+# What a gateway that cannot draw advises, and what whoever gives the command can do.
+_ADVICE = "ask for NUMBERS", "have the map drawn here, with --models in place of --gateway"
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,14 @@ class GatewayClient(GatewayConnection):
         request.items.append(_file(path, model) if is_file else _row(path, number, model))
         if is_file and number is not None:
             request.window = number
-        answer = self.call(self.stub.Explain, request)
+        try:
+            answer = self.call(self.stub.Explain, request)
+        except SettingsError as error:
+            raise SettingsError(str(error).replace(*_ADVICE)) from error
         try:
             (found,) = answer.items
             if found.HasField("error"):
-                raise InvalidInput(f"{path}: {found.error.message}")
+                raise InvalidInput(f"{path}: {found.error.message.replace(*_ADVICE)}")
             return _heat_map(found, wanted.kind, path, found.window if is_file else number or 0, model), found.png
         except (TypeError, ValueError) as error:
             raise self._not_understood(str(error)) from error

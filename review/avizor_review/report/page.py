@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -30,6 +33,9 @@ MOST_BYTES = 20 * 2**20
 _MOST_TEXT = 240
 
 _VEGA_LITE = "6.4"
+
+# Files that vl_convert opens at once, and some more: where it may not, it panics, and writes that to the terminal.
+_VEGA_FILES = 24
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,10 @@ def _file(name: str) -> str:
 
 @cache
 def _vega() -> str:
-    """Return the scripts of Vega, Vega-Lite and vega-embed as one."""
+    """Return the scripts of Vega, Vega-Lite and vega-embed as one. Raises OSError if too few files may be open."""
+    with ExitStack() as stack:
+        for _ in range(_VEGA_FILES):
+            stack.enter_context(Path(os.devnull).open("rb"))
     bundle: Any = vl_convert.javascript_bundle  # its types do not know that it may be called without a snippet
     script: str = bundle(vl_version=_VEGA_LITE)
     return script.replace("</script", "<\\/script")
