@@ -18,6 +18,7 @@ from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.p_values import Judge
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import CalibrationError
+from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelVersion
 
@@ -92,7 +93,7 @@ class JudgedNew:
         if self.after and (gone := [source for source in self.before if source not in self.after]) and len(self.before) > 1:
             yield (
                 f"no new items are of {', '.join(gone[:_NAMED])}{' and others' if len(gone) > _NAMED else ''}: from now on all "
-                "sources together judge its items, and nothing is promised for them"
+                f"sources together judge its items, and nothing is promised for them{self._forgotten}"
             )
 
     @property
@@ -105,9 +106,19 @@ class JudgedNew:
         needed = ", though the new items do not look normal to it" if self.is_needed else ""
         return (
             f"nothing was published: of {worse[0]} the next version would support alpha {_lowest(self.after, worse[0])}, not "
-            f"{_lowest(self.before, worse[0])} as version {self.version} does{needed}. For as much, put more normal items into "
-            f"the folder, earlier ones too, and run the same command: {', '.join(lacking)}{others}. Or fit all of them anew "
-            "with --name; or publish it as it is with --force, and use the larger alpha"
+            f"{_lowest(self.before, worse[0])} as version {self.version} does{needed}{self._forgotten}. For as much, put more "
+            f"normal items into the folder, earlier ones too, and run the same command: {', '.join(lacking)}{others}. Or fit "
+            "all of them anew with --name; or publish it as it is with --force, and use the larger alpha"
+        )
+
+    @property
+    def _forgotten(self) -> str:
+        """Return what to do if the new items have no sources, and those before had; empty if not."""
+        if set(self.after) != {DEFAULT_SOURCE} or not set(self.before) - {DEFAULT_SOURCE}:
+            return ""
+        return (
+            f". The new items have no source, and those before had (such as {min(set(self.before) - {DEFAULT_SOURCE})}): give "
+            "--source-column or --source-pattern as when it was fitted, or the folder above"
         )
 
     def _lacking(self, source: str) -> int:

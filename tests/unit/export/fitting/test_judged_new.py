@@ -47,6 +47,16 @@ def test_a_few_recordings_of_two_machines_do_not_replace_a_calibration_of_more()
     assert list(JudgedNew(1, 0.05, 4, {"m1": 20, "m2": 20}, {"m1": 20, "m2": 20}, {"m1": 49, "m2": 49}).warnings()) == []
 
 
+def test_sources_that_were_forgotten_are_asked_for() -> None:
+    """As when the option that told them to the fit is left out."""
+    asked = ". The new items have no source, and those before had (such as a): give --source-column or --source-pattern as when"
+    new = judged(1, {"a": 40, "b": 40}, {"default": 30})
+    assert f"as version 3 does{asked}" in new.refusal
+    assert any(f"nothing is promised for them{asked}" in warning for warning in new.warnings())
+    for before, after in (({"default": 80}, {"default": 30}), ({"a": 40, "b": 40}, {"a": 15})):
+        assert asked not in judged(1, before, after).refusal
+
+
 def test_the_items_that_are_lacking_are_just_enough() -> None:
     for given in (20, 37, 48, 49):
         after = held_of(given)
