@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+from avizor_cli.standard_files import forget_unwritten, open_standard_files, written_out
 from avizor_cli.stop_signals import clean_up_when_stopped, hold_hangup, stop_behind
 from avizor_cli.subcommands import SubCommands, runs_code_of_users
 from avizor_cli.warning_lines import WarningLines
@@ -28,7 +29,7 @@ def main() -> None:
     hold_hangup(sys.argv[1:])
     if not runs_code_of_users(sys.argv[1:]):
         leave_out_pandas()
-    _open_standard_files()
+    open_standard_files()
     clean_up_when_stopped()
     # Waiting threads of torch sleep instead of spinning. Spinning costs several times the computation's own time on a busy
     # machine (docs/decisions/0027). Set before any sub-command imports torch.
@@ -42,7 +43,8 @@ def main() -> None:
     lines.setFormatter(WarningLines())
     logging.basicConfig(level=logging.WARNING, handlers=[lines])
     try:
-        avizor()
+        with written_out():
+            avizor()
     except AvizorError as error:
         _fail(str(error))
     except MemoryError as error:
@@ -54,19 +56,8 @@ def main() -> None:
         if not (code := stop_behind(error)):
             raise
         sys.exit(code)
-
-
-def _open_standard_files() -> None:
-    """Open the null device where this process was given no standard input, output or error.
-
-    Else the next file or connection that is opened gets the number, and what a library prints goes into it.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
-            os.set_inheritable(opened, True)
+    finally:
+        forget_unwritten()
 
 
 def _fail(message: str) -> NoReturn:
