@@ -22,8 +22,17 @@ _PROGRAM = (
 )
 
 
-def take_no_more(listener: socket.socket) -> bool:
-    """Let nobody begin a connection; those that have begun still come. Returns False where the system cannot do that."""
+def take_no_more(listener: socket.socket) -> None:
+    """Let nobody begin a connection; those that have begun still come.
+
+    Where the system refuses the filter (a container may lack the right), one at most gets in for each that is taken.
+    """
+    if not _drops_beginnings(listener):
+        listener.listen(0)  # a shorter queue for the same listener: who finds it full begins again after a second
+
+
+def _drops_beginnings(listener: socket.socket) -> bool:
+    """Have the system drop the packets that begin a connection; return whether it does."""
     if sys.platform != "linux":
         return False
     program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _PROGRAM))

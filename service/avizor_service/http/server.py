@@ -73,7 +73,8 @@ class HttpServer:
     async def stop(self, grace_s: float) -> None:
         """Take no new connections, answer what has arrived, and return; after so many seconds, end what still runs."""
         if self._server:
-            if self._socket and take_no_more(self._socket):
+            if self._socket:
+                take_no_more(self._socket)
                 await self.connections.take_last(self._socket, grace_s)
             self._server.close()
         await self.connections.end(grace_s)
