@@ -82,15 +82,19 @@ def modality_of(where: Where) -> str:
     if where.columns.bytes:
         raise DatasetError(f"{where.name}: --bytes-column holds files of any kind; say which with --kind")
     counts = Counter[str]()
+    left_out, remedies = LeftOut(), dict[str, str]()
     for modality in MODALITIES:
         files = ItemFiles(KINDS[modality], where.columns, where.channels, ())
         if not files.holds(where.path):
             continue
         claimed = _suffixes_before(modality)
-        entries = files.list(where.path, where.rule, LeftOut())
+        left_out = LeftOut()
+        entries = files.list(where.path, where.rule, left_out)
+        remedies |= left_out.remedies
         named = (Path(entry.uri.partition("#")[2] or entry.uri) for entry in first_items(entries, _LOOKED_AT))
         counts[modality] = sum(path.suffix.lower() not in claimed for path in named)
-    return _one_kind(where, counts)
+    left_out.remedies = remedies
+    return _one_kind(where, counts, left_out)
 
 
 def _one_file(where: Where) -> DatasetError:
@@ -104,14 +108,17 @@ def _suffixes_before(modality: str) -> frozenset[str]:
     return frozenset[str]().union(*(content.suffixes for content in contents))
 
 
-def _one_kind(where: Where, counts: Counter[str]) -> str:
+def _one_kind(where: Where, counts: Counter[str], left_out: LeftOut) -> str:
     if counts["table"]:  # CSV files are either
         loser = "table" if counts["signal"] >= _FILES_OF_SIGNALS else "signal"
         counts[loser] = 0
     found = [(modality, count) for modality, count in counts.most_common() if count]
     if not found:
         kinds = ", ".join(WORDS.values())
-        raise DatasetError(f"{where.name} holds no files of the kinds that are read ({kinds}); docs/files.md names the formats")
+        there = f" (left out: {left_out})" if left_out.counts else ""
+        raise DatasetError(
+            f"{where.name} holds no files of the kinds that are read ({kinds}){there}; docs/files.md names the formats"
+        )
     (modality, count), *others = found
     if others and others[0][1] > _OTHER * count:
         mixture = " and ".join(f"{number} of {WORDS[each]}" for each, number in found)

@@ -34,7 +34,7 @@ def suffix_in(text: str) -> str:
 class LeftOut:
     """Counts the files that a listing leaves out, by suffix, and the hidden files and folders.
 
-    remedies: suffix -> how to install what reads such files.
+    remedies: suffix -> what to do so that such files are read.
     """
 
     def __init__(self) -> None:

@@ -133,7 +133,7 @@ class FileContent(Content):
 
     suffixes: of the files that folders are searched for, in small letters. plural: what a folder holds, for messages.
     suffixes_of_sections: of the files that may be read section by section. more_suffixes: of files that could be read if more
-    was installed -> how to install it.
+    was installed, or if they were converted -> how.
     """
 
     source: bytes | BinaryIO | Path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -74,6 +74,9 @@ class ImageFile(FileContent, OneRow):
     several: ClassVar[str] = "images"
     plural: ClassVar[str] = "images"
     suffixes: ClassVar[frozenset[str]] = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"])
+    more_suffixes: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        [".heic", ".heif", ".avif", ".jxl"], "convert them to JPEG or PNG, as with `magick mogrify -format jpg FILES`"
+    )
 
     def row(self, spec: ItemInput) -> Items:
         """See OneRow."""

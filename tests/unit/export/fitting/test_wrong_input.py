@@ -55,6 +55,13 @@ def test_an_empty_folder(tmp_path: Path) -> None:
     assert "holds no files of the kinds that are read (images, sound, signals, tables)" in refusal(tmp_path)
 
 
+def test_pictures_of_a_telephone_are_to_be_converted(tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / f"{number}.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    told = refusal(tmp_path)
+    assert "(images, sound, signals, tables) (left out: 30 .heic; to read .heic: convert them to JPEG or PNG, as with" in told
+
+
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
     assert "nothing does not exist; name a folder of items, or a file" in refusal(tmp_path / "nothing")
 
