@@ -87,6 +87,16 @@ def hear_signals() -> None:
         signal.signal(number, handler)
 
 
+@pytest.fixture
+def no_garbage() -> None:
+    """End what earlier tests have left.
+
+    At the depth of a nested text no function can be called any more. What is ended there, such as a call of gRPC, says so, in a
+    test that has nothing to do with it.
+    """
+    gc.collect()
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four small models: `digits` (image), `kinds` (audio, classifier), `normal` (audio, autoencoder), `transfers` (table).

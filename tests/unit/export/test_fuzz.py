@@ -135,6 +135,7 @@ def test_manifests_and_calibrations(models: Path, tmp_path: Path, name: str, fil
     assert refused > 30
 
 
+@pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -177,6 +178,7 @@ def test_configs(models: Path, tmp_path: Path) -> None:
         assert look(folder, "digits") or size == b"2147483647"
 
 
+@pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize(
     "text", ["{" * 100_000, "input {" * 100_000, 'name: "\\xff"', "name: 'a' name: 'b'", "\0", "max_batch_size: 1 " * 2]
 )

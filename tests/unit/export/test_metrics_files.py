@@ -18,6 +18,7 @@ def test_figures_are_read(tmp_path: Path) -> None:
     assert read_training(path) == {"loss": [2.0, 1.5]}
 
 
+@pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize(
     ("text", "message"),
     [

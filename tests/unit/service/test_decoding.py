@@ -97,6 +97,7 @@ def test_the_memory_of_all_calls_is_free_again_after_them() -> None:
         call.take(share)
 
 
+@pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize(
     ("head", "body_bytes"),
     [
