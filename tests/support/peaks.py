@@ -14,7 +14,10 @@ _POLL_S = 0.03
 
 @dataclass(frozen=True)
 class Watched:
-    """Holds how a command ended. peak: the largest sum of its processes' PSS, in bytes; each page counts once."""
+    """Holds how a command ended. peak: the most memory of its processes at once, in bytes.
+
+    Pages of files, which they share, count once. PSS would count less of them the more other programs use the same libraries.
+    """
 
     returncode: int
     stdout: str
@@ -32,12 +35,16 @@ def watched(command: Sequence[str], timeout_s: float = 600.0) -> Watched:
                 return Watched(process.returncode, stdout, stderr, peak)
             except subprocess.TimeoutExpired:
                 with suppress(psutil.Error):
-                    peak = max(peak, sum(map(_pss, [process, *process.children(recursive=True)])))
+                    peak = max(peak, _together([process, *process.children(recursive=True)]))
         process.kill()
     raise AssertionError(f"not finished after {timeout_s} s: {' '.join(command)}")
 
 
-def _pss(process: psutil.Process) -> int:
-    with suppress(psutil.Error):
-        return int(process.memory_full_info().pss)
-    return 0
+def _together(processes: Sequence[psutil.Process]) -> int:
+    """Return what these processes have of their own, and the most that one of them has of files."""
+    own, of_files = 0, 0
+    for process in processes:
+        with suppress(psutil.Error):
+            memory = process.memory_info()
+            own, of_files = own + memory.rss - memory.shared, max(of_files, memory.shared)
+    return own + of_files
