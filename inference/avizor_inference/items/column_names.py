@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from avizor_inference.error_text import one_line
+
 _OTHER_SEPARATORS = (";", "\t", "|")
 
 # Of a table with very many columns so many are named.
@@ -30,6 +32,12 @@ def other_separator_of(first_line: bytes) -> str:
     if b"," in first_line:
         return ""
     return next((mark for mark in _OTHER_SEPARATORS if mark.encode() in first_line), "")
+
+
+def why_unreadable(suffix: str, first_line: bytes, error: Exception) -> str:
+    """Return, for a message, why a table could not be read: with decimal commas a row has more columns than its header."""
+    separator = other_separator_of(first_line) if suffix == ".csv" else ""
+    return _to_convert(separator) if separator else f"cannot be read as {suffix[1:]}: {one_line(error)}"
 
 
 def conversion(separator: str, table: str = "TABLE.csv", encoding: str = "utf-8-sig") -> str:
@@ -61,6 +69,10 @@ def _other_separator(existing: Sequence[str]) -> str:
     separator = next((mark for mark in _OTHER_SEPARATORS if len(existing) == 1 and mark in existing[0]), None)
     if not separator:
         return ""
+    return _to_convert(separator)
+
+
+def _to_convert(separator: str) -> str:
     return f"its columns look separated by {separator!r}; tables are read with commas, so convert it: {conversion(separator)}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -22,6 +23,8 @@ _KEPT = "/ !#$&'()*+,;=@[]{}^~:"
 
 # Bytes that are read from a file at a time, or more where more are asked for: the whole of a short recording.
 _BUFFER_BYTES = 1 << 16
+
+_MOST_OF_A_LINE = 1 << 20
 
 _FIRST_NS, _LAST_NS = -(2**63), 2**63 - 1
 
@@ -133,6 +136,13 @@ def _not_opened(path: Path, error: OSError) -> str:
     if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
         return f"a link that leads to no file ({error.strerror})"
     return f"cannot be opened ({error.strerror})"
+
+
+def first_line_of(path: Path) -> bytes:
+    """Return the first line of a file, for a message about it; empty if it cannot be read."""
+    with suppress(MediaError, OSError), open_file(path) as file:
+        return file.readline(_MOST_OF_A_LINE)
+    return b""
 
 
 def name_of(path: str) -> str:

@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
-from avizor_inference.error_text import one_line
 from avizor_inference.errors import DatasetError, MediaError
-from avizor_inference.items.column_names import no_such_column
-from avizor_inference.items.file_access import name_of, open_file
+from avizor_inference.items.column_names import no_such_column, why_unreadable
+from avizor_inference.items.file_access import first_line_of, name_of, open_file
 from avizor_inference.items.find_files import find_files
 from avizor_inference.items.object_files import check_store, is_object
 from avizor_inference.object_store import is_url
@@ -141,7 +140,9 @@ def table_files(root: Path, column: str, source_column: str = "") -> Iterator[tu
     except UnicodeDecodeError as error:  # of the header
         raise DatasetError(f"{name_of(str(root))} is not in UTF-8; save it as UTF-8") from error
     except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{name_of(str(root))} cannot be read as {root.suffix[1:].lower()}: {one_line(error)}") from error
+        raise DatasetError(
+            f"{name_of(str(root))}: {why_unreadable(root.suffix.lower(), first_line_of(root), error)}"
+        ) from error
 
 
 def _batches(file: BinaryIO, suffix: str, pyarrow: Any) -> tuple[Any, Iterator[Any]]:

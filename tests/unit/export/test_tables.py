@@ -150,6 +150,7 @@ def test_a_source_that_looks_like_a_number_stays_as_it_is_written(tmp_path: Path
         ("amount,country,hour\n1,es,3\n2,,3\n", "'country' holds 'es' and none of its categories ES, FR, IT; write them so"),
         ("amount,country,hour\n1,ES\n", "cannot be read as csv"),
         ("amount;country;hour\n1;ES;3\n", "no column 'amount', 'country', 'hour'; its columns look separated by ';'"),
+        ("amount;country;hour\n1,5;ES;3\n", "rows.csv: its columns look separated by ';'; .* so convert it: python -c "),
         ("amount\tcountry\thour\n1\tES\t3\n", r"its columns look separated by '\\t'; .* so convert it: python -c "),
     ],
 )

@@ -114,6 +114,7 @@ def test_a_table_lists_files_below_its_folder_with_their_sources(folder: Path, s
         (b"file,file\na/1.wav,a/2.wav\n", "list.csv has more than one column 'file'; leave one of them out"),
         (b"file,gr\xf6sse\na/1.wav,1\n", "list.csv is not in UTF-8; save it as UTF-8"),
         (b"file\na/1\0.wav\n", r"list.csv holds 'a/1\\x00.wav', which no file can be called"),
+        (b"file;hours\na/1.wav;1,5\n", "list.csv: its columns look separated by ';'; .* so convert it: python -c "),
     ],
 )
 def test_a_table_that_cannot_be_a_list_is_refused_with_the_reason(folder: Path, data: bytes, said: str) -> None:

@@ -16,11 +16,10 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from avizor_inference.error_text import one_line
 from avizor_inference.errors import DatasetError, MediaError
-from avizor_inference.items.column_names import no_columns, no_such_column
+from avizor_inference.items.column_names import no_columns, no_such_column, why_unreadable
 from avizor_inference.items.data.table_numbers import MISSING, numbers_of
-from avizor_inference.items.file_access import name_of, open_file
+from avizor_inference.items.file_access import first_line_of, name_of, open_file
 from avizor_inference.items.input_spec import CategoryColumn, TableInput
 from avizor_inference.items.kinds.table import encode_names
 from avizor_inference.items.object_files import check_store
@@ -107,7 +106,7 @@ def read_table(path: Path, spec: TableInput, texts: Iterable[str] = ()) -> Table
         check_store()
         if isinstance(error, UnicodeDecodeError) or "invalid UTF8" in str(error):
             raise DatasetError(f"{path} is not in UTF-8; save it as UTF-8") from error
-        raise DatasetError(f"{path} cannot be read as {path.suffix[1:].lower()}: {one_line(error)}") from error
+        raise DatasetError(f"{path}: {why_unreadable(path.suffix.lower(), first_line_of(path), error)}") from error
 
 
 def _opened(path: Path) -> AbstractContextManager[Path | BinaryIO]:
