@@ -81,7 +81,7 @@ class AsyncClient:
         return requests.refused(await self._ask("ListModels", pb.ListModelsRequest(), new_request_id()))
 
     async def model(self, name: str, version: int = 0) -> Model:
-        """Return one model. version: 0 for the newest."""
+        """Return one model. version: 0 for the one that is served."""
         return reading.model(await self._ask("GetModel", pb.GetModelRequest(name=name, version=version), new_request_id()))
 
     async def classify(

@@ -79,7 +79,7 @@ class Client:
         return requests.refused(self._ask("ListModels", pb.ListModelsRequest(), new_request_id()))
 
     def model(self, name: str, version: int = 0) -> Model:
-        """Return one model. version: 0 for the newest."""
+        """Return one model. version: 0 for the one that is served."""
         return reading.model(self._ask("GetModel", pb.GetModelRequest(name=name, version=version), new_request_id()))
 
     def classify(

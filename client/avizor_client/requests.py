@@ -88,7 +88,7 @@ class ItemsCall(Generic[T]):
 
     @property
     def version(self) -> int:
-        """The version that was asked for; 0 for the newest."""
+        """The version that was asked for; 0 for the one that is served."""
         return int(self._request.version)
 
     def requests(self, items: Items, kind: InputKind, source: str) -> Iterator[Any]:

@@ -49,7 +49,9 @@ class Sound:
 @click.argument("model")
 @click.argument("file")
 @click.option("--also", metavar="MODEL", default="", help="A second model that listens: a classifier beside a detector.")
-@click.option("--version", type=click.IntRange(min=0), default=0, show_default="the newest", help="Version of MODEL.")
+@click.option(
+    "--version", type=click.IntRange(min=0), default=0, show_default="the one that is served", help="Version of MODEL."
+)
 @click.option("--rate", type=click.IntRange(min=1000), help="Samples a second, if FILE is raw PCM without a header.")
 @click.option("--channels", type=click.IntRange(1, 64), default=1, show_default=True, help="Of raw PCM.")
 @click.option("--format", type=click.Choice(["s16le", "f32le"]), default="s16le", show_default=True, help="Of raw PCM.")

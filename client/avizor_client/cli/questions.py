@@ -107,7 +107,11 @@ def item_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.argument("model"),
         click.argument("files", nargs=-1, required=True),
         click.option(
-            "--version", type=click.IntRange(min=0), default=0, show_default="the newest", help="Version of the model."
+            "--version",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default="the one that is served",
+            help="Version of the model.",
         ),
         click.option("--source", metavar="NAME", default="", help="Where all items come from, such as the name of a machine."),
         click.option(
