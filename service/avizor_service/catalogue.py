@@ -6,12 +6,9 @@ changes in `refresh` only, after the new one has been opened and proven; calls t
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
 
 from avizor_inference.engines.base import Engine, ModelSpec, check_same_digest
 from avizor_inference.engines.probe_check import check_probe
@@ -25,10 +22,10 @@ from avizor_inference.errors import (
     VersionRefused,
 )
 from avizor_inference.repository.calibration import Calibration
-from avizor_inference.repository.fingerprint import Fingerprint, fingerprint
+from avizor_inference.repository.fingerprint import fingerprint
 from avizor_inference.repository.models import ModelRepository, ModelVersion
-from avizor_inference.repository.version_choice import chosen_version
 from avizor_service.engine_holds import EngineHolds
+from avizor_service.model_looks import Look, Problems, compare_choice, quick_look
 from avizor_service.open_version import OpenVersion
 from avizor_service.version_state import VersionState
 
@@ -38,33 +35,6 @@ _log = logging.getLogger(__name__)
 
 # What passes by itself, and says nothing about a version.
 _PASSES = (EngineUnavailable, EngineBusy, DeadlineExceeded)
-
-# What the system says of itself, not of a file: the same file may be read a moment later.
-_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT)
-
-
-@dataclass(frozen=True)
-class _Look:
-    """Holds what was found of a model when it was looked at.
-
-    mark: of its files. specs: what an engine that loads by itself said. problems: by version; of 0 those of the whole model.
-    """
-
-    mark: Fingerprint
-    specs: tuple[ModelSpec, ...]
-    problems: dict[int, str] = field(default_factory=dict)
-    ready: int = 0  # the version that answers; 0 for none
-
-
-class _Problems(dict[int, str]):
-    """Holds what is wrong with a model: see `_Look`. may_pass: whether something of it says nothing about the files."""
-
-    may_pass = False
-
-    def note(self, version: int, error: AvizorError) -> None:
-        """Take in what is wrong with a version."""
-        self[version] = str(error)
-        self.may_pass |= isinstance(error.__cause__, OSError) and error.__cause__.errno in _SYSTEM
 
 
 class Catalogue:
@@ -84,7 +54,7 @@ class Catalogue:
         self._repository, self._engine, self._engine_options, self._accept = repository, engine, engine_options, accept
         self._open: dict[tuple[str, int], OpenVersion] = {}
         self._newest: dict[str, OpenVersion] = {}
-        self._looks: dict[str, _Look] = {}
+        self._looks: dict[str, Look] = {}
         self._wrong: dict[tuple[str, int], str] = {}  # versions that the engine does not compute as export did, and why
         self._holds = EngineHolds(engine)
         self._lock, self._opening = threading.Lock(), threading.Lock()
@@ -162,12 +132,9 @@ class Catalogue:
 
         Never waits: for the event loop.
         """
-        states = {}
+        states: dict[tuple[str, int], VersionState] = {}
         for name, look in self._looks.copy().items():
-            for number, problem in look.problems.items():
-                states[name, number] = VersionState(_unicode(name), number, "UNAVAILABLE", _unicode(problem))
-            if look.ready:
-                states[name, look.ready] = VersionState(name, look.ready, "READY", look.problems.get(look.ready, ""))
+            states |= {(name, number): state for number, state in look.states(name).items()}
         for name, number in self._open.copy():
             states.setdefault((name, number), VersionState(name, number, "READY"))
         return sorted(states.values())
@@ -208,26 +175,14 @@ class Catalogue:
         Raises RepositoryError if the repository cannot be read.
         """
         for name in self._repository.names():
-            problems: dict[int, str] = {}
-            ready = 0
-            try:
-                for number in self._repository.candidates(name):
-                    try:
-                        _check_files(self._repository.version(name, number))
-                        ready = number
-                        break
-                    except AvizorError as error:
-                        problems[number] = str(error)
-            except AvizorError as error:
-                problems[0] = str(error)
-            self._looks[name] = _Look((), (), problems, ready)
+            self._looks[name] = quick_look(self._repository, name)
         self._note_nameless()
 
     def _note_nameless(self) -> set[str]:
         """Take note of folders that cannot be models, for `states`. Return their names."""
         found = self._repository.nameless()
         problem = {0: "its name is not UTF-8, so that nobody can ask for it; rename the folder"}
-        self._looks |= {name: _Look((), (), problem) for name in found}
+        self._looks |= {name: Look(problems=problem) for name in found}
         return set(found)
 
     def refresh(self, *, asked: bool = False) -> None:
@@ -247,14 +202,14 @@ class Catalogue:
                     _log.exception("model %r cannot be looked at", name)
                     chosen = self._newest.get(name)
                     problem = {0: "it cannot be looked at, for a reason that nobody expected; the gateway's log has it"}
-                    self._looks[name] = _Look((), (), problem, chosen.version.version if chosen else 0)
+                    self._looks[name] = Look(problems=problem, ready=chosen.version.version if chosen else 0)
             for name in self._looks.keys() - set(names) - self._note_nameless():
                 del self._looks[name]
                 self._let_go(name, None)
 
     def _refresh(self, name: str, *, asked: bool) -> None:
         mark, before = fingerprint(self._repository.root / name), self._looks.get(name)
-        problems = _Problems()
+        problems = Problems()
         specs: tuple[ModelSpec, ...] = ()
         try:
             loaded = self._engine.loaded(name)
@@ -266,7 +221,7 @@ class Catalogue:
                 self._wrong.pop(key, None)
             candidates = self._repository.candidates(name) if loaded is None else loaded[::-1]
             if loaded:
-                self._compare_choice(name, loaded[-1], problems)
+                compare_choice(self._repository, name, loaded[-1], self._engine_options, problems)
             chosen = self._best(name, candidates, problems) or self._newest.get(name)
         except _PASSES:
             raise
@@ -275,20 +230,9 @@ class Catalogue:
             chosen = self._newest.get(name)
         self._let_go(name, chosen)
         mark = () if problems.may_pass else mark  # then the next look is at the same files again
-        self._looks[name] = _Look(mark, specs, problems, chosen.version.version if chosen else 0)
+        self._looks[name] = Look(mark, specs, problems, chosen.version.version if chosen else 0)
 
-    def _compare_choice(self, name: str, loaded: int, problems: _Problems) -> None:
-        """Note if Triton has loaded another version than config.pbtxt chooses: a command was killed between the two steps."""
-        with suppress(AvizorError):  # what is wrong with that file is found elsewhere; Triton has its own copy of it
-            wanted = chosen_version(self._repository.root / name)
-            if wanted and wanted != loaded:
-                why = (
-                    f"config.pbtxt chooses version {wanted}, and Triton has loaded {loaded}: a command is loading it, or was "
-                    f"killed; then give `avizor models load {name} --version {wanted} {self._engine_options}`"
-                )
-                problems.note(wanted, VersionRefused(why))
-
-    def _best(self, name: str, candidates: Sequence[int], problems: _Problems) -> OpenVersion | None:
+    def _best(self, name: str, candidates: Sequence[int], problems: Problems) -> OpenVersion | None:
         """Return the first of these versions that may answer, opened and proven, or None. problems: filled by version."""
         for place, number in enumerate(candidates):
             try:
@@ -299,7 +243,7 @@ class Catalogue:
                 problems.note(number, error)
         return None
 
-    def _proven(self, name: str, number: int, older: Sequence[int], problems: _Problems) -> OpenVersion:
+    def _proven(self, name: str, number: int, older: Sequence[int], problems: Problems) -> OpenVersion:
         """Return a version that may answer. Raises AvizorError if it may not.
 
         older: what could answer instead. problems: where is noted what is wrong with a version that may answer all the same.
@@ -315,7 +259,7 @@ class Catalogue:
             problems.note(number, error)
             return current
 
-    def _renewed(self, current: OpenVersion, problems: _Problems) -> OpenVersion:
+    def _renewed(self, current: OpenVersion, problems: Problems) -> OpenVersion:
         """Return what is to answer instead of an open version: itself, or one with another calibration. Raises AvizorError."""
         version = self._repository.version(current.version.name, current.version.version)
         if version.manifest != current.manifest:
@@ -351,7 +295,7 @@ class Catalogue:
         opened.is_proven = True
         return opened
 
-    def _judged(self, opened: OpenVersion, older: Sequence[int], problems: _Problems) -> OpenVersion:
+    def _judged(self, opened: OpenVersion, older: Sequence[int], problems: Problems) -> OpenVersion:
         """Return a version, after its calibration was chosen, if it has some that can be used.
 
         Without one it has no verdicts. Raises AvizorError if there would be verdicts of an older version instead.
@@ -398,7 +342,7 @@ class Catalogue:
         first: AvizorError | None = None
         for place, number in enumerate(candidates):
             try:
-                return self._judged(self._proven_when_asked(name, number), candidates[place + 1 :], _Problems())
+                return self._judged(self._proven_when_asked(name, number), candidates[place + 1 :], Problems())
             except _PASSES:
                 raise
             except AvizorError as error:
@@ -418,14 +362,3 @@ class Catalogue:
         opened = OpenVersion(version, self._engine, self._engine_options, self.forget_newest, hold)
         check_same_digest(opened.spec, version)
         return opened
-
-
-def _unicode(text: str) -> str:
-    """Return a text that can be sent and written: names of folders may be any bytes."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _check_files(version: ModelVersion) -> None:
-    """Raise AvizorError unless the files of a version are there and can be read, as far as a quick look shows."""
-    version.verify_size()
-    version.calibrations()
