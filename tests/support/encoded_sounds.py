@@ -7,7 +7,7 @@ import io
 import numpy as np
 import soundfile
 
-from avizor_inference.items.audio import AudioFile
+from avizor_inference.items.audio_file import AudioFile
 
 RATE = 16000
 FRAMES = 48000

@@ -9,8 +9,10 @@ import numpy as np
 
 from avizor_inference.arrays import Samples
 from avizor_inference.errors import InvalidInput, MediaError
-from avizor_inference.items.audio import MAX_CHANNELS, MAX_RATIO, MIN_SAMPLE_RATE, frames_of_block
+from avizor_inference.items.audio_file import MIN_SAMPLE_RATE, frames_of_block
 from avizor_inference.items.containers.plain_wav import HEADER
+from avizor_inference.items.resampler import MAX_RATIO
+from avizor_inference.items.windows import MAX_CHANNELS
 
 # Little-endian element type and full scale of each format, by its name.
 _FORMATS = {"s16le": ("<i2", 32768), "f32le": ("<f4", 1)}

@@ -10,8 +10,10 @@ import numpy as np
 
 from avizor_inference.arrays import Samples
 from avizor_inference.errors import MediaError
-from avizor_inference.items.audio import MIN_SAMPLE_RATE, Level, Resampler
+from avizor_inference.items.audio import Level
+from avizor_inference.items.audio_file import MIN_SAMPLE_RATE
 from avizor_inference.items.pcm import read_pcm, sample_bytes
+from avizor_inference.items.resampler import Resampler
 from avizor_inference.items.windows import MAX_CHANNELS, Window, Windower, WindowFormat
 
 PcmEncoding = Literal["s16le", "f32le"]

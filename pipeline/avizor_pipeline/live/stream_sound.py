@@ -9,7 +9,7 @@ import numpy as np
 
 from avizor_inference.arrays import Samples
 from avizor_inference.errors import MediaError
-from avizor_inference.items.audio import frames_of_block
+from avizor_inference.items.audio_file import frames_of_block
 from avizor_inference.items.pcm import read_pcm, sample_bytes
 from avizor_pipeline.live.pcm_input import PcmInput
 from avizor_pipeline.live.wav_head import PcmFormat

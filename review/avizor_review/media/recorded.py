@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from avizor_inference.errors import MediaError
-from avizor_inference.items.audio import opened_sound
+from avizor_inference.items.audio_file import opened_sound
 from avizor_inference.items.kinds.base import Content, FileContent
 from avizor_inference.items.windows import ChannelMode
 from avizor_review.media.view import Sound

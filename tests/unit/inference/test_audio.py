@@ -8,7 +8,8 @@ import soundfile
 from support.sounds import tone, write_wav
 
 from avizor_inference.errors import MediaError
-from avizor_inference.items.audio import Level, Resampler, windows_of
+from avizor_inference.items.audio import Level, windows_of
+from avizor_inference.items.resampler import Resampler
 from avizor_inference.items.windows import WindowFormat
 
 

@@ -15,7 +15,8 @@ from support.av_files import RATE, encoded, sound
 from support.mutations import damaged
 
 from avizor_inference.errors import MediaError
-from avizor_inference.items.audio import count_windows, opened_sound, windows_of
+from avizor_inference.items.audio import count_windows, windows_of
+from avizor_inference.items.audio_file import opened_sound
 from avizor_inference.items.windows import WindowFormat
 
 SOUND = sound(1.5, channels=2)

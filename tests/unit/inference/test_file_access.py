@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from avizor_inference.errors import MediaError
-from avizor_inference.items.audio import AudioFile
+from avizor_inference.items.audio_file import AudioFile
 from avizor_inference.items.containers.detect import AUDIO_SUFFIXES
 from avizor_inference.items.file_access import name_of, open_file, path_of, state_at, state_of, text_of
 from avizor_inference.items.find_files import LeftOut, find_files, names_of_files, suffix_in

@@ -9,7 +9,7 @@ from avizor_export.fitting.choices import Choice
 from avizor_export.fitting.kinds.base import Chosen, KindToFit, Wanted
 from avizor_inference.error_text import named
 from avizor_inference.errors import DatasetError, MediaError
-from avizor_inference.items.audio import opened_sound
+from avizor_inference.items.audio_file import opened_sound
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.input_spec import SignalInput
 from avizor_inference.items.kinds.base import Content, FileContent

@@ -9,7 +9,8 @@ from typing import BinaryIO
 import numpy as np
 
 from avizor_inference.errors import MediaError
-from avizor_inference.items.audio import AudioFile, Resampler
+from avizor_inference.items.audio_file import AudioFile
+from avizor_inference.items.resampler import Resampler
 from avizor_inference.items.signals.layout import Block, Layout
 
 # RIFF, its other byte order, its forms for large files, and Sony's.

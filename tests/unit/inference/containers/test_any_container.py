@@ -9,7 +9,7 @@ import pytest
 from support.encoded_sounds import CHUNKED, ID3V1, ID3V2, RATE, encoded, frames_of, sound
 
 from avizor_inference.errors import MediaError
-from avizor_inference.items.audio import AudioFile
+from avizor_inference.items.audio_file import AudioFile
 
 
 @pytest.mark.parametrize(

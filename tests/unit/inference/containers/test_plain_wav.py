@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.encoded_sounds import encoded, samples_of, sound
 
 from avizor_inference.errors import MediaError
-from avizor_inference.items.audio import AudioFile
+from avizor_inference.items.audio_file import AudioFile
 from avizor_inference.items.containers.plain_wav import plain_wav
 
 
