@@ -158,6 +158,16 @@ def test_rows_of_a_table_are_judged_one_by_one(folder: Path) -> None:
     assert first["score"] != second["score"]
 
 
+def test_a_column_of_a_table_names_the_source_of_each_row(folder: Path) -> None:
+    Path("rows.csv").write_text("amount,hour,country,bank\n70,12,ES,north\n,3,FR,\n71,12,ES,south\n")
+    north, none, south = lines(run("detect", "transfers", "rows.csv", "--source-column", "bank", "--json"))
+    assert [north["source"], south["source"]] == ["north", "south"]
+    assert none["error"]["message"].startswith("column 'bank', which names the sources, is empty here")
+    assert "has no column 'shop'; it has amount" in run("detect", "transfers", "rows.csv", "--source-column", "shop").stdout
+    result = run("detect", "normal", "a/odd.wav", "--source-column", "bank")
+    assert (result.exit_code, "--source-column is for tables, and normal takes none" in result.stderr) == (1, True)
+
+
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
 def test_a_table_with_another_separator_is_refused_as_by_a_job(folder: Path, separator: str) -> None:
     """Its decimals may have commas, and in a job they would be other numbers, or none."""
@@ -285,7 +295,8 @@ def test_more_files_than_a_group_are_answered_in_their_order(folder: Path) -> No
         (["classify", "kinds", "."], "is a folder; name its files"),
         (["classify", "kinds", "torn.wav", "--source-pattern", "("], "not a regular expression"),
         (["classify", "kinds", "torn.wav", "--source-pattern", "a"], "has no group"),
-        (["classify", "kinds", "torn.wav", "--source-pattern", "(a)", "--source", "a"], "leave one of them out"),
+        (["classify", "kinds", "torn.wav", "--source-pattern", "(a)", "--source", "a"], "give one of them alone"),
+        (["classify", "kinds", "torn.wav", "--source-column", "c", "--source", "a"], "--source and --source-column are given"),
         (["monitor", "kinds", "a/odd.wav", "--also", "kinds"], "are both a classifier"),
         (["detect", "normal", "a/odd.wav", "--alpha", "1"], "--alpha"),
     ],

@@ -21,7 +21,16 @@ from avizor_client.items import Item, check_array
 
 STANDARD_INPUT = "-"
 
-Rule = re.Pattern[str] | str  # the source of all files, or what is searched in the path of each
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """The column of a table that names the source of each row."""
+
+    name: str
+
+
+# The source of all files, what is searched in the path of each, or a column of tables.
+Rule = str | re.Pattern[str] | SourceColumn
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,9 @@ class Unreadable:
 
     name: str
     problem: str
+
+
+_WAYS = ("--source", "--source-pattern", "--source-column")
 
 
 def expand(patterns: Sequence[str]) -> list[str]:
@@ -58,12 +70,13 @@ def _matches(pattern: str) -> list[str]:
     return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute patterns
 
 
-def source_rule(source: str, pattern: str) -> Rule:
-    """Return what says the source of a file: one name, or a pattern whose first group is searched. Raises BadParameter."""
+def source_rule(source: str, pattern: str, column: str) -> Rule:
+    """Return what says the source of an item: a name, a pattern with a group, or a column. Raises BadParameter."""
+    given = [name for name, value in zip(_WAYS, (source, pattern, column), strict=True) if value]
+    if len(given) > 1:
+        raise click.BadParameter(f"{' and '.join(given)} are given; give one of them alone", param_hint=given[0])
     if not pattern:
-        return source
-    if source:
-        raise click.BadParameter("--source and --source-pattern are given; leave one of them out", param_hint="--source")
+        return SourceColumn(column) if column else source
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -74,16 +87,22 @@ def source_rule(source: str, pattern: str) -> Rule:
 
 
 def listed_items(paths: Sequence[str], model: Model, rule: Rule, *, mix_channels: bool) -> Iterator[Listed | Unreadable]:
-    """Yield the items of files; each row of a CSV file for a model of tables. Raises InputError for a file that is no CSV."""
+    """Yield the items of files; each row of a CSV file for a model of tables.
+
+    Raises InputError for a file that is no CSV, or a column of sources where there are no tables.
+    """
+    if isinstance(rule, SourceColumn) and model.input_kind != "table":
+        raise InputError(f"--source-column is for tables, and {model.name} takes none; use --source or --source-pattern")
     for path in paths:
         if problem := _problem(path) or _problem_of_array(path, model):
             yield Unreadable(path, problem)
             continue
-        source = _source(path, rule)
         if model.input_kind == "table" and not path.endswith(".npy"):
-            yield from _rows(path, model, source)
+            yield from _rows(path, model, rule)
+        elif isinstance(rule, SourceColumn):
+            yield Unreadable(path, "an array has no columns, and --source-column names one; use --source")
         else:
-            yield Listed(path, Item(_content(path), source, mix_channels))
+            yield Listed(path, Item(_content(path), _source(path, rule), mix_channels))
 
 
 def _content(path: str) -> Path | bytes:
@@ -130,21 +149,26 @@ def _problem_of_array(path: str, model: Model) -> str:
     return ""
 
 
-def _source(path: str, rule: Rule) -> str:
+def _source(path: str, rule: str | re.Pattern[str]) -> str:
     if isinstance(rule, str):
         return rule
     match = rule.search(Path(path).as_posix())
     return (match[1] or "") if match else ""
 
 
-def _rows(path: str, model: Model, source: str) -> Iterator[Listed | Unreadable]:
+def _rows(path: str, model: Model, rule: Rule) -> Iterator[Listed | Unreadable]:
     """Yield the rows of a CSV file; of one that lacks a column, the file. Raises InputError for a file that is no CSV."""
     is_standard = path == STANDARD_INPUT
+    column = rule.name if isinstance(rule, SourceColumn) else ""
+    source = "" if isinstance(rule, SourceColumn) else _source(path, rule)
     try:
         with open(0 if is_standard else path, encoding="utf-8-sig", newline="", closefd=not is_standard) as lines:
-            for number, row in enumerate(rows_of(lines, model)):
+            for number, row in enumerate(rows_of(lines, model, column)):
                 name = f"{path}, row {number}"
-                yield Unreadable(name, row.problem) if isinstance(row, WrongRow) else Listed(name, Item(row, source))
+                if isinstance(row, WrongRow):
+                    yield Unreadable(name, row.problem)
+                else:
+                    yield Listed(name, Item(row.cells, row.source or source))
     except NotATable as error:
         yield Unreadable(path, str(error))
     except OSError as error:

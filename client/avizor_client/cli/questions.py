@@ -95,12 +95,13 @@ def item_options(command: Callable[..., Any]) -> Callable[..., Any]:
         version: int,
         source: str,
         source_pattern: str,
+        source_column: str,
         mix_channels: bool,
         as_json: bool,
         connect: Callable[[], Any],
         **options: Any,
     ) -> None:
-        rule = source_rule(source, source_pattern)
+        rule = source_rule(source, source_pattern, source_column)
         command(question=Question(model, version, expand(files), rule, mix_channels, as_json, connect), **options)
 
     options = (
@@ -119,6 +120,9 @@ def item_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="REGEX",
             default="",
             help="Regular expression that is searched in each path; its first group is the source.",
+        ),
+        click.option(
+            "--source-column", metavar="NAME", default="", help="Column of a table that names the source of each row."
         ),
         click.option("--mix-channels", is_flag=True, help="Of sound: take the mean of the channels, not each by itself."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each item, one a line."),

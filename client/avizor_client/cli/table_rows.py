@@ -7,7 +7,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from avizor_client.answers import Model
 
@@ -21,6 +21,13 @@ _LONGEST_RECORD = 1 << 20
 _TRUTH = {"true": 1.0, "false": 0.0}
 
 
+class SourcedRow(NamedTuple):
+    """A row as the model takes it, and where it comes from; "" if the table does not tell."""
+
+    cells: Row
+    source: str
+
+
 @dataclass(frozen=True)
 class WrongRow:
     """A row that cannot be sent, and why."""
@@ -32,9 +39,10 @@ class NotATable(Exception):
     """The file lacks columns, or names none; the text says which."""
 
 
-def rows_of(lines: TextIO, model: Model) -> Iterator[Row | WrongRow]:
+def rows_of(lines: TextIO, model: Model, source_column: str = "") -> Iterator[SourcedRow | WrongRow]:
     """Yield the rows of a CSV file with a header, each with the columns of the model alone; others are ignored.
 
+    source_column: names each row's source; a row in which it is empty is a WrongRow.
     A row that is no record of a CSV file is a WrongRow, and costs no other. Raises NotATable, also if its columns are not
     separated by commas, csv.Error for the header, UnicodeDecodeError.
     """
@@ -43,14 +51,14 @@ def rows_of(lines: TextIO, model: Model) -> Iterator[Row | WrongRow]:
     header = next(found, "")
     _check_separator(header)
     names = _values(header)
-    _check(names, list(columns))
+    _check(names, [*columns, *([source_column] if source_column and source_column not in columns else [])])
     for record in found:
         try:
             values = _values(record)
         except csv.Error as error:
             yield WrongRow(f"the row is not a record of a CSV file ({error})")
         else:
-            yield _row(dict(zip(names, values, strict=False)), columns, len(values), len(names))
+            yield _row(dict(zip(names, values, strict=False)), columns, source_column, len(values), len(names))
 
 
 def _records(lines: TextIO) -> Iterator[str]:
@@ -117,9 +125,13 @@ def _check(names: Sequence[str], wanted: Sequence[str]) -> None:
         raise NotATable(f"the table has more than one column {twice[0]!r}; leave one of them out")
 
 
-def _row(cells: Mapping[str, str], columns: Mapping[str, Mapping[str, Any]], values: int, names: int) -> Row | WrongRow:
+def _row(
+    cells: Mapping[str, str], columns: Mapping[str, Mapping[str, Any]], source_column: str, values: int, names: int
+) -> SourcedRow | WrongRow:
     if values != names:
         return WrongRow(f"the row has {values} values, and the table {names} columns")
+    if source_column and not cells[source_column]:
+        return WrongRow(f"column {source_column!r}, which names the sources, is empty here; write the source of the row")
     row = Row()
     for name, column in columns.items():
         try:
@@ -129,7 +141,7 @@ def _row(cells: Mapping[str, str], columns: Mapping[str, Mapping[str, Any]], val
                 f"{cells[name]!r} is in {name!r}, a column of numbers; write a number with a decimal point, or nothing for a "
                 "missing one"
             )
-    return row
+    return SourcedRow(row, cells[source_column] if source_column else "")
 
 
 def _value(text: str, categories: Sequence[str]) -> float | str | None:

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
-from avizor_client.cli.table_rows import WrongRow, rows_of
+from avizor_client.cli.table_rows import NotATable, WrongRow, rows_of
 from avizor_inference.items.data.csv_records import records, values_of
 
 MODEL: Any = SimpleNamespace(input={"columns": [{"name": "amount"}, {"name": "country", "categories": ["ES", "FR"]}]})
 
 
 def read(text: str) -> list[Any]:
-    return [each.problem if isinstance(each, WrongRow) else each for each in rows_of(io.StringIO(text, newline=""), MODEL)]
+    return [
+        each.problem if isinstance(each, WrongRow) else each.cells for each in rows_of(io.StringIO(text, newline=""), MODEL)
+    ]
 
 
 def test_a_quote_that_is_not_closed_costs_its_row_alone() -> None:
@@ -56,3 +58,18 @@ def test_records_are_those_of_a_batch_job(text: str) -> None:
     found = list(rows_of(io.StringIO(text, newline=""), model))
     assert len(found) == len(of_a_job)
     assert [isinstance(each, WrongRow) for each in found] == [values != 2 for values in of_a_job]
+
+
+def test_a_column_names_the_source_of_each_row() -> None:
+    text = "bank,amount,country\nnorth,1,ES\n,2,FR\nsouth,3,ES\n"
+    found = [
+        each.problem if isinstance(each, WrongRow) else (each.source, each.cells["amount"])
+        for each in rows_of(io.StringIO(text, newline=""), MODEL, "bank")
+    ]
+    assert found[0] == ("north", 1.0)
+    assert found[1] == "column 'bank', which names the sources, is empty here; write the source of the row"
+    assert found[2] == ("south", 3.0)
+    of_the_model = rows_of(io.StringIO("amount,country\n1,ES\n", newline=""), MODEL, "country")
+    assert [each.source for each in of_the_model if not isinstance(each, WrongRow)] == ["ES"]
+    with pytest.raises(NotATable, match="the table has no column 'bank'; it has amount, country"):
+        next(rows_of(io.StringIO("amount,country\n1,ES\n", newline=""), MODEL, "bank"))
