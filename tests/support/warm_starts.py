@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from support.scripts.warm_children import DECODER, replace_starts
@@ -114,6 +115,11 @@ class WarmPopen(subprocess.Popen[Any]):
         (self.pid,) = _NUMBER.unpack(self._told.recv(_NUMBER.size))
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None:
+            self.kill()  # a test has failed, and nobody ends it any more
+        super().__exit__(kind, error, trace)
 
     def _try_wait(self, wait_flags: int) -> tuple[int, int]:
         if self._told is None:

@@ -152,5 +152,6 @@ def run(program: Callable[[], object]) -> NoReturn:
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[2])
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the process of the tests may have blocked some while it started this one
     load(sys.argv[1].split(","))
     run(starts(socket.socket(fileno=int(sys.argv[2]))))
