@@ -54,8 +54,8 @@ test: $(STAMP) ## Run all tests except slow, kill and stack, on all cores
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 .PHONY: test-slow
-test-slow: $(STAMP) ## Run the tests that train real models and check their accuracy
-	$(BIN)/python -m pytest -m slow
+test-slow: $(STAMP) ## Run what takes minutes: trainings, examples, crash points, ceilings of memory
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal -m slow
 
 .PHONY: test-kill
 test-kill: $(STAMP) ## Run the tests that kill processes at every moment
