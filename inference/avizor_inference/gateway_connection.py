@@ -40,17 +40,41 @@ _CHANNEL = [
 
 
 @dataclass(frozen=True)
-class GatewayAddress:
-    """Says where a gateway is, and how it is called.
+class Caller:
+    """Says who calls, and by what the gateway is checked. Raises SettingsError for a certificate without its key.
 
     token_file: holds the token of the caller, alone or in the form of `avizor serve --tokens`; None without one. ca_file: the
-    certificates by which the gateway's is checked, in PEM; None for a connection without TLS. timeout_s: of each call. Raises
-    SettingsError for an address that is none.
+    certificates by which the gateway's is checked, in PEM. certificate, key: of the caller, in PEM, for mutual TLS. Without
+    ca_file and certificate there is no TLS.
     """
 
-    address: str
     token_file: Path | None = None
     ca_file: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise SettingsError("--certificate and --key go together; give both, or neither")
+
+    @property
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """Return those of TLS, read anew; None without TLS. Raises SettingsError for files that cannot be read."""
+        if not (self.ca_file or self.certificate):
+            return None
+        roots, key, certificate = (_read(file) if file else None for file in (self.ca_file, self.key, self.certificate))
+        return grpc.ssl_channel_credentials(roots, key, certificate)
+
+
+_NOBODY = Caller()
+
+
+@dataclass(frozen=True)
+class GatewayAddress:
+    """Says where a gateway is, and who calls it. timeout_s: of each call. Raises SettingsError for an address that is none."""
+
+    address: str
+    caller: Caller = _NOBODY
     timeout_s: float = 300.0
 
     def __post_init__(self) -> None:
@@ -73,10 +97,9 @@ class GatewayConnection:
 
     def __init__(self, gateway: GatewayAddress) -> None:
         self._gateway, self.address = gateway, gateway.address
-        file = gateway.token_file
+        file = gateway.caller.token_file
         self._metadata = (("authorization", f"Bearer {token_in(_read(file), file)}"),) if file else ()
-        if gateway.ca_file:
-            credentials = grpc.ssl_channel_credentials(_read(gateway.ca_file))
+        if credentials := gateway.caller.credentials:
             self._channel = grpc.secure_channel(gateway.address, credentials, _CHANNEL)
         else:
             self._channel = grpc.insecure_channel(gateway.address, _CHANNEL)

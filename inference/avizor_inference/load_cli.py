@@ -10,13 +10,14 @@ from typing import Any
 
 import click
 
+from avizor_inference.caller_options import caller_options
 from avizor_inference.cli_option_groups import with_options
 from avizor_inference.engines.device import Device
 from avizor_inference.engines.open_engine import runs_here
 from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import SettingsError
 from avizor_inference.finite_range import FiniteRange
-from avizor_inference.gateway_connection import GatewayAddress
+from avizor_inference.gateway_connection import Caller, GatewayAddress
 from avizor_inference.load_version import load_embedded, load_on_triton, served_version, version_before
 from avizor_inference.model_options import engine_options, models_option, version_option
 from avizor_inference.repository.models import ModelRepository
@@ -50,21 +51,21 @@ def _gateway(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def with_gateway(
-        *, gateway: str | None, token_file: Path | None, ca_file: Path | None, wait_s: float, **options: Any
+        *,
+        gateway: str | None,
+        token_file: Path | None,
+        ca_file: Path | None,
+        certificate: Path | None,
+        key: Path | None,
+        wait_s: float,
+        **options: Any,
     ) -> None:
-        command(gateway=GatewayAddress(gateway, token_file, ca_file, wait_s) if gateway else None, **options)
+        caller = Caller(token_file, ca_file, certificate, key)
+        command(gateway=GatewayAddress(gateway, caller, wait_s) if gateway else None, **options)
 
     return with_options(
-        with_gateway,
+        caller_options(with_gateway),
         click.option("--gateway", metavar="HOST:PORT", help="Wait until this gateway serves the version, or put all back."),
-        click.option("--token-file", type=_FILE, help="File with the token that the gateway wants."),
-        click.option(
-            "--ca",
-            "--ca-file",
-            "ca_file",
-            type=_FILE,
-            help="Certificates (PEM) by which the gateway's is checked; then TLS is used.",
-        ),
         click.option(
             "--wait-s",
             metavar="SECONDS",

@@ -24,7 +24,7 @@ from support.warm_starts import warm_run
 from avizor.v1 import inference_pb2 as pb
 from avizor_client import AsyncClient, Client, DeadlineExceeded, Tls, Unavailable
 from avizor_inference.errors import SettingsError
-from avizor_inference.gateway_connection import GatewayAddress, GatewayConnection
+from avizor_inference.gateway_connection import Caller, GatewayAddress, GatewayConnection
 
 LOOK = "see whether a gateway listens at this address, and whether it wants TLS"
 
@@ -132,7 +132,7 @@ def test_a_certificate_that_is_refused_is_named(tmp_path: Path, what: str, messa
         with Client(target, tls=Tls(ca=chosen.trusted)) as client, pytest.raises(Unavailable, match=message):
             client.models()
         with pytest.raises(SettingsError, match=message):
-            models_of(GatewayAddress(target, ca_file=chosen.trusted))
+            models_of(GatewayAddress(target, Caller(ca_file=chosen.trusted)))
         ended = warm_run([str(AVIZOR), "health", "--target", target, "--ca", str(chosen.trusted)], timeout=60)
         assert ended.returncode == 1
         assert message in ended.stderr

@@ -10,8 +10,9 @@ from pathlib import Path
 import grpc
 import pytest
 import trustme
-from integration.gateway import AVIZOR, Gateway, Stub, gateway
+from integration.gateway import AVIZOR, Gateway, Stub, gateway, wav
 from support.certificates import certificate_files
+from support.sounds import tone
 from support.warm_starts import warm_run
 
 from avizor.v1 import inference_pb2 as pb
@@ -100,6 +101,25 @@ def test_a_client_without_a_certificate_of_the_roots_is_not_let_in(models: Path,
         assert is_answered(running, trusting(ROOT, client=OTHER_ROOT))
         assert not is_answered(running, trusting(ROOT, client=ROOT))
         assert not is_answered(running, trusting(ROOT))
+
+
+def test_commands_show_a_certificate_to_a_gateway_that_asks_for_one(models: Path, tmp_path: Path) -> None:
+    files, root = certificate_files(tmp_path, ROOT), tmp_path / "root.crt"
+    ROOT.cert_pem.write_to_path(str(root))
+    issued = ROOT.issue_cert("client@example.org")
+    certificate, key, sound = tmp_path / "client.crt", tmp_path / "client.key", tmp_path / "sound.wav"
+    issued.cert_chain_pems[0].write_to_path(str(certificate))
+    issued.private_key_pem.write_to_path(str(key))
+    sound.write_bytes(wav(tone(1.0)))
+    options = ["--tls-certificate", files.certificate, "--tls-key", files.key, "--client-ca", root]
+    with gateway(models, "--alpha", 0.05, *options) as running:
+        there = ["explain", "error-map", "normal", sound, "--out", tmp_path, "--gateway", running.address, "--ca", root]
+        shown = warm_run([str(AVIZOR), *map(str, [*there, "--certificate", certificate, "--key", key])])
+        assert shown.returncode == 0, shown.stderr
+        refused = warm_run([str(AVIZOR), *map(str, [*there, "--timeout-s", 10])])
+        assert (refused.returncode, "no connection to the gateway" in refused.stderr) == (1, True), refused.stderr
+    half = warm_run([str(AVIZOR), "models", "load", "normal", "--gateway", "localhost:1", "--certificate", str(certificate)])
+    assert (half.returncode, half.stderr) == (1, "Error: --certificate and --key go together; give both, or neither\n")
 
 
 @pytest.mark.parametrize(

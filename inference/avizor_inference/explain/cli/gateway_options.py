@@ -10,15 +10,16 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from avizor_inference.caller_options import CALLER_OPTIONS, caller_options
 from avizor_inference.cli_option_groups import with_options
 from avizor_inference.explain.cli.each_item import each_item
 from avizor_inference.explain.cli.map_output import MapOutput, name_of_maps
 from avizor_inference.explain.heat_map import Kind
 from avizor_inference.explain.hiding.settings import DEFAULT, HidingSettings
 from avizor_inference.finite_range import FiniteRange
-from avizor_inference.gateway_connection import GatewayAddress, check_installed
+from avizor_inference.gateway_connection import Caller, GatewayAddress, check_installed
 
-GATEWAY_OPTIONS = ("gateway", "token_file", "ca_file", "timeout_s")
+GATEWAY_OPTIONS = ("gateway", *CALLER_OPTIONS, "timeout_s")
 
 # What a gateway decides, or cannot do.
 _NOT_WITH_GATEWAY = {
@@ -29,31 +30,29 @@ _NOT_WITH_GATEWAY = {
     "compare": "--compare",
 }
 
-_FILE = click.Path(path_type=Path)
-
 
 def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add GATEWAY_OPTIONS. The command gets `gateway`: a GatewayAddress, or None for a repository."""
 
     @functools.wraps(command)
     def with_gateway(
-        *, gateway: str | None, token_file: Path | None, ca_file: Path | None, timeout_s: float, **options: Any
+        *,
+        gateway: str | None,
+        token_file: Path | None,
+        ca_file: Path | None,
+        certificate: Path | None,
+        key: Path | None,
+        timeout_s: float,
+        **options: Any,
     ) -> None:
-        command(gateway=_address(gateway, token_file, ca_file, timeout_s) if gateway else None, **options)
+        caller = Caller(token_file, ca_file, certificate, key)
+        command(gateway=_address(gateway, caller, timeout_s) if gateway else None, **options)
 
     options = (
         click.option(
             "--gateway",
             metavar="HOST:PORT",
             help="A gateway that computes the maps, in place of a repository. The files are sent to it.",
-        ),
-        click.option("--token-file", type=_FILE, help="File with the token that the gateway wants."),
-        click.option(
-            "--ca",
-            "--ca-file",
-            "ca_file",
-            type=_FILE,
-            help="Certificates (PEM) by which the gateway's is checked. The connection is then TLS.",
         ),
         click.option(
             "--timeout-s",
@@ -64,7 +63,7 @@ def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Seconds to wait for an answer of the gateway.",
         ),
     )
-    return with_options(with_gateway, *options)
+    return with_options(caller_options(with_gateway), *options)
 
 
 def write_maps_of_gateway(
@@ -97,10 +96,10 @@ def write_maps_of_gateway(
         each_item(items, look_at)
 
 
-def _address(gateway: str, token_file: Path | None, ca_file: Path | None, timeout_s: float) -> GatewayAddress:
+def _address(gateway: str, caller: Caller, timeout_s: float) -> GatewayAddress:
     context = click.get_current_context()
     for name, option in _NOT_WITH_GATEWAY.items():
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"{option} is for a repository, and --gateway takes its place; leave one of them out")
     check_installed()
-    return GatewayAddress(gateway, token_file, ca_file, timeout_s)
+    return GatewayAddress(gateway, caller, timeout_s)
