@@ -60,7 +60,7 @@ except BaseException as error:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_command_that_is_stopped_in_an_import_prints_nothing(number: signal.Signals, tmp_path: Path) -> None:
-    (tmp_path / "onnxruntime.py").write_text(IN_C.format(number=number.name))
+    (tmp_path / "pyarrow.py").write_text(IN_C.format(number=number.name))
     command = f"""
 import signal, sys
 from avizor_cli.main import main
