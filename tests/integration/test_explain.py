@@ -169,7 +169,8 @@ def test_a_call_that_is_cancelled_or_late_ends_its_work(served: Gateway, stub: S
     for timeout_s in (0.001, 0.01, 0.03):  # it takes 0.1 s on a machine that does nothing else
         with pytest.raises(grpc.RpcError) as caught:
             stub.Explain(SLOW, timeout=timeout_s)
-        assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        # RESOURCE_EXHAUSTED: it was refused, since earlier items took longer to decode than it gives.
+        assert caught.value.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
     served.wait_until_idle()
     assert served.metrics()[series] == 0
     assert stub.Explain(pb.ExplainRequest(model="digits", items=[IMAGE])).items[0].HasField("map")

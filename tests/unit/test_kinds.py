@@ -22,7 +22,7 @@ CLASSES = re.compile(rf"\b({NAMES.replace(' ', '|')})\b")
 # Modules outside of the kinds' own that name one in code, and why.
 REASONS = {
     "inference/avizor_inference/items/input_spec.py": "the union",
-    "inference/avizor_inference/items/audio.py": "soundfile.SoundFile is a class of that library",
+    "inference/avizor_inference/items/audio_file.py": "soundfile.SoundFile is a class of that library",
     "inference/avizor_inference/items/wav_writer.py": "soundfile.SoundFile is a class of that library",
     "export/avizor_export/front_ends/image_scaling.py": "a kind's own front end",
     "export/avizor_export/front_ends/log_mel.py": "a kind's own front end",

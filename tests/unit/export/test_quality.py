@@ -172,7 +172,7 @@ def test_a_text_of_a_parquet_file_that_is_none(tmp_path: Path) -> None:
     spec = TableInput(front_end=TableFrontEnd(columns=(NumberColumn(name="a"),)))
     labels = pa.array([b"ok", b"\xf8"]).view(pa.string())
     pyarrow.parquet.write_table(pa.table({"a": [1.0, 2.0], "label": labels}), tmp_path / "rows.parquet")
-    with pytest.raises(DatasetError, match=r"rows\.parquet .*UTF-?8"):
+    with pytest.raises(DatasetError, match=r"rows\.parquet: .*UTF-?8"):
         read_held_out(tmp_path / "rows.parquet", spec, None)
 
 
