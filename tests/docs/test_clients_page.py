@@ -22,12 +22,14 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 @pytest.fixture
 def address(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A gateway with the model that the page names, in a folder with its files."""
+    """A gateway with the models that the page names, in a folder with its files."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(models / "normal", "served/fan")
     for file in ("config.pbtxt", "1/manifest.json"):
         path = Path("served/fan", file)
         path.write_text(path.read_text().replace('"normal"', '"fan"'))
+    shutil.copytree(models / "transfers", "served/transfers")
+    Path("rows.csv").write_text("amount,hour,country,bank\n70,12,ES,north\n")
     Path("monday.wav").write_bytes(normal())
     Path("tuesday.wav").write_bytes(odd())
     Path("torn.wav").write_bytes(b"no sound")
@@ -41,9 +43,9 @@ def test_the_examples_run(address: str, capsys: pytest.CaptureFixture[str]) -> N
         assert block.count("127.0.0.1:50051") == 1
         exec(block.replace("127.0.0.1:50051", address), {})
     printed = capsys.readouterr().out
-    assert re.match(r"fan reconstruct audio \(\)\n[01]\.\d+ False 3\n0\.\d+ True 3\nnot judged: not an audio file", printed), (
-        printed
-    )
+    listed = r"fan reconstruct audio \(\)\ntransfers reconstruct table \(\)\n"
+    judged = r"[01]\.\d+ False 3\n0\.\d+ True 3\nnot judged: not an audio file"
+    assert re.match(listed + judged, printed), printed
     assert re.search(r"an alarm begins after \d+ flagged stretches\n", printed)
     assert re.search(r"^\d+ windows$", printed, re.MULTILINE)
 
@@ -56,11 +58,12 @@ def test_the_commands_run(address: str, monkeypatch: pytest.MonkeyPatch) -> None
         ["bash", "-euc", block], env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=120
     )
     assert ended.returncode == 0, ended.stderr
-    models, first, second, *rest = ended.stdout.splitlines()[1:]
-    assert models.split()[0] == "fan"
+    fan, transfers, first, second, *rest = ended.stdout.splitlines()[1:]
+    assert (fan.split()[0], transfers.split()[0]) == ("fan", "transfers")
     assert (first.split()[:2], second.split()[:2]) == (["monday.wav", "normal"], ["tuesday.wav", "ANOMALY"])
     assert [json.loads(line)["source"] for line in rest[:2]] == ["mon", "tues"]
-    assert rest[2].split() == ["monday.wav", "made/monday.wav.npy"]
+    assert rest[2].startswith("rows.csv, row 0 ")
+    assert rest[3].split() == ["monday.wav", "made/monday.wav.npy"]
     assert Path("made/monday.wav.npy").is_file()
     assert rest[-1].split()[:2] == ["-", "normal"]
 
