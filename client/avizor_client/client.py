@@ -27,7 +27,7 @@ from avizor_client.answers import (
     Verdict,
 )
 from avizor_client.connection import MAX_ANSWER_MIB, PROBE, PROBE_S, Closed, Connection, Tls, new_request_id
-from avizor_client.errors import call_failed, fell_silent, is_late
+from avizor_client.errors import InputError, call_failed, fell_silent, is_late
 from avizor_client.requests import Format, Items, ItemsCall, MapFormat, Occlusion, T
 from avizor_client.streams import Chunk, Heard, MonitorSettings, Patience
 from avizor_client.tokens import Token
@@ -171,6 +171,16 @@ class Client:
         return ""
 
 
+class _Left:
+    """Stands for the call of a stream that was left."""
+
+    def cancel(self) -> None:
+        """Do nothing: it has ended."""
+
+    def __next__(self) -> Any:
+        raise InputError("the stream has been left; begin another one")
+
+
 class MonitorStream:
     """A stream of sound that a gateway listens to. Use it as a context manager, and iterate over its windows.
 
@@ -187,7 +197,7 @@ class MonitorStream:
         """Begin to listen. Returns when the gateway has accepted the stream."""
         metadata = self._connection.metadata(self._request_id)
         self._patience = Patience(self._connection.timeout_s, lambda: self._call.cancel())
-        self._call = self._stub.Monitor(self._requests(), metadata=metadata)
+        self._call: Any = self._stub.Monitor(self._requests(), metadata=metadata)
         try:
             self._receive()
         except BaseException:
@@ -199,6 +209,9 @@ class MonitorStream:
     def __exit__(self, *exc: object) -> None:
         self._patience.end()
         self._call.cancel()
+        # Let go of it while gRPC's threads run. When Python ends, one of them may be stopped while it has the lock of the call,
+        # for which deleting the call would then wait for ever.
+        self._call = _Left()
 
     @property
     def started(self) -> MonitorStarted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,19 @@ def cut(samples: np.ndarray, size: int = 5_001) -> Iterator[bytes]:
     data = sixteen_bits(samples).tobytes()
     for begin in range(0, len(data), size):
         yield data[begin : begin + size]
+
+
+def test_the_call_of_a_stream_is_let_go_of_when_the_stream_is_left(running: Gateway) -> None:
+    """At the end of Python, deleting it may wait for ever for a thread of gRPC that was stopped with its lock."""
+    with Client(running.address) as client:
+        with client.monitor(cut(calm(1.0)), LISTENING) as stream:
+            call = weakref.ref(stream._call)
+            assert len(list(stream)) > 0
+        assert call() is None
+        with client.monitor(cut(calm(1.0)), LISTENING) as stream:
+            pass
+        with pytest.raises(InputError, match="the stream has been left"):
+            list(stream)
 
 
 def test_a_stream_has_the_windows_of_the_same_sound_in_a_file(running: Gateway) -> None:
