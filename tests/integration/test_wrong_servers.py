@@ -165,6 +165,26 @@ WINDOW, LATER = window(0), window(1)
 ENDED = pb.MonitorResponse(ended=pb.MonitorEnded(windows=2))
 
 
+def check_stream_is_refused(target: str, sound: bytes, message: str) -> None:
+    """Check that both clients raise BadAnswer while they listen to what a server says of a sound."""
+    settings = MonitorSettings(detector="normal", sample_rate=16_000)
+
+    async def in_a_loop() -> None:
+        async with AsyncClient(target) as client, client.monitor([sound], settings) as stream:
+            async for _window in stream:
+                pass
+
+    def in_a_thread() -> None:
+        with Client(target) as client, client.monitor([sound], settings) as stream:
+            for _window in stream:
+                pass
+
+    with pytest.raises(BadAnswer, match=message):
+        in_a_thread()
+    with pytest.raises(BadAnswer, match=message):
+        asyncio.run(in_a_loop())
+
+
 @pytest.mark.parametrize(
     ("messages", "message"),
     [
@@ -174,23 +194,8 @@ ENDED = pb.MonitorResponse(ended=pb.MonitorEnded(windows=2))
     ],
 )
 def test_a_stream_that_is_cut_short_is_named(messages: list[pb.MonitorResponse], message: str) -> None:
-    settings = MonitorSettings(detector="normal", sample_rate=16_000)
-
-    async def in_a_loop(target: str) -> None:
-        async with AsyncClient(target) as client, client.monitor([bytes(100)], settings) as stream:
-            async for _window in stream:
-                pass
-
-    def in_a_thread(target: str) -> None:
-        with Client(target) as client, client.monitor([bytes(100)], settings) as stream:
-            for _window in stream:
-                pass
-
     with server(of({"Monitor": messages})) as target:
-        with pytest.raises(BadAnswer, match=message):
-            in_a_thread(target)
-        with pytest.raises(BadAnswer, match=message):
-            asyncio.run(in_a_loop(target))
+        check_stream_is_refused(target, bytes(100), message)
 
 
 class Endless(Anything):
@@ -216,23 +221,8 @@ class Endless(Anything):
     ],
 )
 def test_a_stream_of_windows_without_end_ends(places: Callable[[], Iterator[int]], message: str) -> None:
-    settings = MonitorSettings(detector="normal", sample_rate=16_000)
-
-    async def in_a_loop(target: str) -> None:
-        async with AsyncClient(target) as client, client.monitor([bytes(32_000)], settings) as stream:
-            async for _window in stream:
-                pass
-
-    def in_a_thread(target: str) -> None:
-        with Client(target) as client, client.monitor([bytes(32_000)], settings) as stream:
-            for _window in stream:
-                pass
-
     with server(places, Endless) as target:
-        with pytest.raises(BadAnswer, match=message):
-            in_a_thread(target)
-        with pytest.raises(BadAnswer, match=message):
-            asyncio.run(in_a_loop(target))
+        check_stream_is_refused(target, bytes(32_000), message)
 
 
 class Silent(Anything):

@@ -31,6 +31,7 @@ class SourceColumn:
 
 # The source of all files, what is searched in the path of each, or a column of tables.
 Rule = str | re.Pattern[str] | SourceColumn
+_WAYS = ("--source", "--source-pattern", "--source-column")
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,6 @@ class Unreadable:
 
     name: str
     problem: str
-
-
-_WAYS = ("--source", "--source-pattern", "--source-column")
 
 
 def expand(patterns: Sequence[str]) -> list[str]:
@@ -149,7 +147,10 @@ def _problem_of_array(path: str, model: Model) -> str:
     return ""
 
 
-def _source(path: str, rule: str | re.Pattern[str]) -> str:
+def _source(path: str, rule: Rule) -> str:
+    """Return the source of a file; "" if it says none, or its rows do."""
+    if isinstance(rule, SourceColumn):
+        return ""
     if isinstance(rule, str):
         return rule
     match = rule.search(Path(path).as_posix())
@@ -159,8 +160,7 @@ def _source(path: str, rule: str | re.Pattern[str]) -> str:
 def _rows(path: str, model: Model, rule: Rule) -> Iterator[Listed | Unreadable]:
     """Yield the rows of a CSV file; of one that lacks a column, the file. Raises InputError for a file that is no CSV."""
     is_standard = path == STANDARD_INPUT
-    column = rule.name if isinstance(rule, SourceColumn) else ""
-    source = "" if isinstance(rule, SourceColumn) else _source(path, rule)
+    source, column = _source(path, rule), rule.name if isinstance(rule, SourceColumn) else ""
     try:
         with open(0 if is_standard else path, encoding="utf-8-sig", newline="", closefd=not is_standard) as lines:
             for number, row in enumerate(rows_of(lines, model, column)):

@@ -29,13 +29,13 @@ _LABELS = re.compile(
     r"|failure|failed|attack|malicious|diagnosis|ground_?truth)"
 )
 _MOST_LABELS = 20
-# Names of columns that tell rows apart, if nearly all values differ.
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+(\.\d{3})*,\d+")
 # 31.12.2025, 12/31/25, 2025-12-31, 2025-12, each with or without a time; and a time of the day.
 _DATE = re.compile(
     r"(\d{1,2}([./-])\d{1,2}\2(19|20)\d\d|\d\d([./-])\d\d\4\d\d|(19|20)\d\d([./-])\d\d?(\6\d\d?)?)([T ,]+\d\d?:\d\d.*)?"
 )
 _TIME = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp]\.?[Mm]\.?)?")
+# Names of columns that tell rows apart, if nearly all values differ.
 _KEYS = re.compile(r"(?i)(.*[_ -])?(id|ids|nr|no|num|number|index|idx|row|key|uuid)|.*[a-z](ID|Id|Nr|Key)")
 _FEW_NUMBERS = 5
 # A column in which so many of the values are numbers was meant to hold numbers.
@@ -137,6 +137,7 @@ def _names(name: str, present: list[str], without: Any) -> tuple[CategoryColumn 
 
 
 def _mostly(pattern: re.Pattern[str], counts: Counter[str]) -> bool:
+    """Return whether nearly all values, each as often as it is there, match as a whole."""
     return sum(count for text, count in counts.items() if pattern.fullmatch(text)) >= _MOSTLY * counts.total()
 
 
@@ -165,10 +166,10 @@ def _numbers(name: str, present: Sequence[str]) -> NDArray[np.float64] | None:
 
 def _refuse_decimal_comma(name: str, present: Sequence[str], others: Counter[str]) -> None:
     """Raise DatasetError for a column of numbers with a decimal comma, which would be left out as texts."""
-    with_comma = [value for value in others if _DECIMAL_COMMA.fullmatch(value)]
-    if sum(others[value] for value in with_comma) >= _MOSTLY * others.total():
+    if _mostly(_DECIMAL_COMMA, others):
+        example = next(value for value in others if _DECIMAL_COMMA.fullmatch(value))
         raise DatasetError(
-            f"column {name!r} holds numbers with a decimal comma, such as {named(with_comma[:1])}; give --leave-out {name}, or "
+            f"column {name!r} holds numbers with a decimal comma, such as {named([example])}; give --leave-out {name}, or "
             f"write them with a point: {conversion(',')}"
         )
 
