@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from click.testing import CliRunner
@@ -201,6 +205,46 @@ def test_a_row_of_a_table_is_shown_with_the_error_of_each_column(models: Path, t
     assert sum(cell.error or 0 for cell in view.cells) == pytest.approx(1)
     assert [cell.name for cell in view.cells] == ["amount", "hour", "country"]
     assert view.picture is None
+
+
+def test_a_row_is_shown_with_the_columns_that_its_model_does_not_take(models: Path, tmp_path: Path) -> None:
+    """By the number of a booking a person finds it again."""
+    path = tmp_path / "rows.parquet"
+    told = {
+        "booking": pa.array([f"B-{place}" for place in range(6)]),
+        "posted": pa.array([datetime(2026, 11, 1, place) for place in range(6)], pa.timestamp("us")),
+        "price": pa.array([Decimal("12.50")] * 6),
+        "note": pa.array([None, *["cash"] * 5]),
+    }
+    unread = {"scan": pa.array([b"\xff" * 100] * 6), "tags": pa.array([["a", "b"]] * 6)}
+    rows, countries = np.nan_to_num(transfers(6, seed=5), nan=1.0), TRANSFER.front_end.columns[2].categories  # type: ignore[union-attr]
+    taken = {"amount": rows[:, 0], "hour": rows[:, 1], "country": [countries[int(place)] for place in rows[:, 2]]}
+    pq.write_table(pa.table({**told, **unread, **taken}), path)
+    out = ran(tmp_path / "out", models, path, "--model", "transfers")
+    with Results.open(out) as results, Media(results) as media:
+        uris = [item.uri for item in results.items(ItemQuery(order="uri"))]
+        views = [media.view(uri, "transfers") for uri in uris]
+    assert [uri.rpartition("#")[2] for uri in uris] == [str(place) for place in range(6)]
+    for place, view in enumerate(views):
+        assert [cell.name for cell in view.cells] == ["amount", "hour", "country"]
+        expected = {
+            "booking": f"B-{place}",
+            "posted": f"2026-11-01 0{place}:00:00",
+            "price": "12.50",
+            "note": "cash" if place else "",
+        }
+        assert {cell.name: cell.value for cell in view.others} == expected
+
+
+def test_a_csv_row_is_shown_with_the_columns_that_its_model_does_not_take(models: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "rows.csv", tmp_path / "out"
+    _table_job(path, transfers(6, seed=5), models, tmp_path / "before")
+    header, *lines = path.read_text().splitlines()
+    wider = [f"note,{header},booking,note", *(f'x,{line},"B, {place}",y' for place, line in enumerate(lines))]
+    path.write_text("\n".join(wider) + "\n")
+    with Results.open(ran(out, models, path, "--model", "transfers")) as results, Media(results) as media:
+        view = media.view(results.items(ItemQuery(order="uri"))[2].uri, "transfers")
+    assert [(cell.name, cell.value) for cell in view.others] == [("booking", "B, 2")], "a name that occurs twice is nobody's"
 
 
 def _table_job(path: Path, rows: np.ndarray, models: Path, out: Path) -> Path:

@@ -81,7 +81,8 @@ class ItemFiles:
             kinds = [kind for kind in contents if issubclass(kind, FileContent)]
             yield kinds[0](entry.path).taking(self.channels_of(uri))
             return
-        packs = open_packs([kind for kind in contents if not issubclass(kind, FileContent)], row_columns=spec.column_names())
+        no_files = [kind for kind in contents if not issubclass(kind, FileContent)]
+        packs = open_packs(no_files, row_columns=spec.column_names(), whole_rows=True)
         for _, content in packs[suffix_of(entry.file)].open(entry):
             yield content
 
@@ -104,7 +105,8 @@ class ItemFiles:
     @cached_property
     def _packs(self) -> dict[str, PackOfItems]:
         job = self._results.job
-        return open_packs(self._kinds, Columns(job.path_column, job.source_column, job.bytes_column), job.row_columns)
+        columns = Columns(job.path_column, job.source_column, job.bytes_column)
+        return open_packs(self._kinds, columns, job.row_columns, whole_rows=True)
 
 
 def _entry(

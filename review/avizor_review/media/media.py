@@ -21,7 +21,7 @@ from avizor_review.media.item_files import ItemFiles
 from avizor_review.media.job_models import JobModels
 from avizor_review.media.plain_spec import plain_spec
 from avizor_review.media.recorded import recorded_rate, recorded_sound
-from avizor_review.media.view import Sound, View
+from avizor_review.media.view import Cell, Sound, View
 from avizor_review.results import Results
 
 # Seconds to each side of a window that are shown, and heard.
@@ -113,12 +113,17 @@ class Media:
         with self._opened(uri, spec) as content:
             excerpt = read_excerpt(content, spec, channel, start_sample, around_s)
             rate = recorded_rate(content) if isinstance(spec, AudioInput) else None
+            others = tuple(Cell(name, value) for name, value in content.others(spec).items())
+        return replace(self._view_of(excerpt, uri, model, spec, version), recorded_rate=rate, others=others)
+
+    def _view_of(self, excerpt: Excerpt, uri: str, model: str, spec: InputSpec, version: ModelVersion | None) -> View:
+        """Return a view with a map, or else with why there is none."""
         if version is None:
-            return replace(view_of(excerpt, uri, spec, None), no_map=self.models.problem(model, number), recorded_rate=rate)
+            return replace(view_of(excerpt, uri, spec, None), no_map=self.models.problem(model, self._number(uri, model)))
         try:
-            return replace(self._with_map(excerpt, uri, model, version), recorded_rate=rate)
+            return self._with_map(excerpt, uri, model, version)
         except AvizorError as error:
-            return replace(view_of(excerpt, uri, spec, None), no_map=str(error), recorded_rate=rate)
+            return replace(view_of(excerpt, uri, spec, None), no_map=str(error))
 
     def _with_map(self, excerpt: Excerpt, uri: str, model: str, version: ModelVersion) -> View:
         """Return a view with where an autoencoder is wrong, or where a classifier sees the class of the row."""

@@ -60,7 +60,8 @@ class View:
     of a signal. map: float[height, width] >= 0, the first row on top, of any resolution: where the error is, or what speaks for
     the class that map_of names; `no_map` says why there is none. x, y: what its edges stand for. mark: where the row that is
     looked at begins and ends, of the width, 0 to 1. strips: the channels of a signal, from the top. cells: of a row of a table.
-    sound: as the model heard it. recorded_rate: the sample rate of its file in Hz; None where it has no file of its own.
+    others: columns of that row which the model does not take, as the number of a booking. sound: as the model heard it.
+    recorded_rate: the sample rate of its file in Hz; None where it has no file of its own.
     """
 
     picture: bytes | None = None
@@ -72,6 +73,7 @@ class View:
     mark: tuple[float, float] | None = None
     strips: tuple[Strip, ...] = ()
     cells: tuple[Cell, ...] = ()
+    others: tuple[Cell, ...] = ()
     sound: Sound | None = None
     recorded_rate: int | None = None
 

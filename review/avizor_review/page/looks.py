@@ -79,6 +79,7 @@ class Look:
     heights: tuple[str, str] | None = None
     strips: Sequence[Strip] = ()
     cells: Sequence[Cell] = ()
+    others: Sequence[Cell] = ()
     stretches: Sequence[Stretch] = ()
     places: Sequence[Place] = ()
     by: Mapping[str, str] = field(default_factory=dict)
@@ -216,7 +217,7 @@ def _is_place(text: str) -> bool:
 
 def _look(view: View, item: ItemRow, query: str) -> Look:
     if view.cells:
-        return Look("cells", query, cells=view.cells, no_map=view.no_map)
+        return Look("cells", query, cells=view.cells, others=view.others[:_MOST_CELLS], no_map=view.no_map)
     if view.picture is None:
         return Look("none", query, why=view.no_map or "it has no picture")
     kind: Literal["sound", "signal", "picture"] = "sound" if view.sound else "signal" if view.mark else "picture"

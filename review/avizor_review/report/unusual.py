@@ -39,6 +39,11 @@ class Shown:
         return sorted(self.view.cells if self.view else (), key=lambda cell: -(cell.error or 0.0))[:_MOST_CELLS]
 
     @property
+    def others(self) -> Sequence[Cell]:
+        """Return the columns of its row that the model does not take."""
+        return self.view.others[:_MOST_CELLS] if self.view else ()
+
+    @property
     def bytes(self) -> int:
         """Return how much of the page it takes, about."""
         texts = (self.picture, self.overlay, self.sound, self.normal_picture, self.normal_sound, self.problem, self.item.uri)

@@ -60,8 +60,10 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         write_signal(folder / "signals" / "a" / f"{number}.csv", vibration(750, seed=100 + number, impulses=number == 0))
     table = rng.standard_normal((4, COLUMNS))
     table[0, 27] = 60.0
-    lines = [",".join(f"{value:.4f}" for value in row) for row in table]
-    (folder / "rows.csv").write_text("\n".join([",".join(f"c{place}" for place in range(COLUMNS)), *lines]) + "\n")
+    lines = [",".join([*(f"{value:.4f}" for value in row), f"B-{place} " + "x" * 300]) for place, row in enumerate(table)]
+    (folder / "rows.csv").write_text(
+        "\n".join([",".join([*(f"c{place}" for place in range(COLUMNS)), "booking"]), *lines]) + "\n"
+    )
     for name in KINDS:
         data = folder / ("rows.csv" if name == "rows" else name)
         arguments = [str(data), "--models", str(folder / "models"), "--model", name, "--out", str(folder / f"{name}-out")]
@@ -105,6 +107,7 @@ def test_the_page_of_an_item_can_be_judged_at_every_width(kind: str, jobs: dict[
                 assert names.startswith("From the top: ax, ")
                 assert "ay, " in names
             if kind == "rows":
+                assert opened.texts(".seeing .others tbody td")[0].startswith("B-0 xx"), "what the model does not take is below"
                 assert opened.texts(".seeing .cells tbody th")[0] == "c27", "the column with the largest error is on top"
                 assert opened.texts(".seeing .cells tbody th") == opened.texts(".nearest .cells tbody th")
             assert opened.problems_for_screen_readers() == []
@@ -148,7 +151,8 @@ def test_the_report_of_each_kind_fits_and_is_named(kind: str, jobs: dict[str, Pa
     if kind == "rows":
         first = ".items > li:first-child "
         assert opened.texts(f"{first}tbody th")[0] == "c27"
-        assert len(opened.texts(f"{first}tbody th")) == 12
+        assert len(opened.texts(f"{first}tbody th")) == 12 + 1
+        assert opened.texts(f"{first}tbody th")[-1] == "booking", "what the model does not take is below"
         assert f"12 of {COLUMNS} columns" in opened.texts(f"{first}.quiet")[0]
 
 

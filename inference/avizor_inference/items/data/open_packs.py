@@ -15,12 +15,15 @@ from avizor_inference.items.path_lists import TABLE_SUFFIXES
 
 
 def open_packs(
-    contents: Collection[type[Content]], columns: Columns | None = None, row_columns: Sequence[str] = ()
+    contents: Collection[type[Content]],
+    columns: Columns | None = None,
+    row_columns: Sequence[str] = (),
+    whole_rows: bool = False,
 ) -> dict[str, PackOfItems]:
     """Return what lists and opens the files that hold many items, by their suffixes.
 
-    contents: what the items may be. row_columns: those of a table that the models take. Raises SettingsError if the files in a
-    column of bytes could be of several kinds, or of none.
+    contents: what the items may be. row_columns: those of a table that the models take. whole_rows: see `RowsPack`. Raises
+    SettingsError if the files in a column of bytes could be of several kinds, or of none.
     """
     columns = columns or Columns()
     files = [content for content in contents if issubclass(content, FileContent)]
@@ -34,7 +37,7 @@ def open_packs(
     if TableRow in contents:
         from avizor_inference.items.data.row_files import RowsPack  # pyarrow is only needed here
 
-        packs |= dict.fromkeys(TABLE_SUFFIXES, RowsPack(tuple(row_columns), columns.source))
+        packs |= dict.fromkeys(TABLE_SUFFIXES, RowsPack(tuple(row_columns), columns.source, whole_rows))
     return packs
 
 

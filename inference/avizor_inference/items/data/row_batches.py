@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from avizor_inference.errors import InvalidInput
 from avizor_inference.items.column_names import no_columns
-from avizor_inference.items.data.table_data import texts_of
+from avizor_inference.items.data.table_data import text_of_value, texts_of
 from avizor_inference.items.data.table_numbers import numbers_of
 from avizor_inference.items.input_spec import CategoryColumn, NumberColumn, TableInput
 from avizor_inference.items.kinds.base import ItemInput
@@ -111,3 +111,9 @@ class RowOfFile(TableRow):
         """See OneRow."""
         assert isinstance(spec, TableInput)  # it takes rows
         return self.batch.row(self.place, spec)
+
+    def others(self, spec: ItemInput) -> dict[str, str]:
+        """See Content. The batch has them if the file was opened for whole rows."""
+        taken = spec.column_names()
+        columns = {name: column for name, column in self.batch.columns.items() if name not in taken}
+        return {name: text_of_value(column, self.place) for name, column in columns.items()}

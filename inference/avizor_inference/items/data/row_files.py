@@ -37,11 +37,13 @@ class RowsPack(PackOfItems):
     """Takes each row of a CSV or Parquet file for an item.
 
     columns: that the models take; a file without one is refused. source_column: names each row's source; where that is missing,
-    or without such a column, it is the file's.
+    or without such a column, it is the file's. whole_rows: to read all that a person can read of a row, for `Content.others`,
+    and not just what models take; without columns of bytes, of lists, and of names that occur twice.
     """
 
     columns: Sequence[str]
     source_column: str = ""
+    whole_rows: bool = False
 
     def contents(self, entry: Entry) -> Sequence[type[Content]]:
         """See PackOfItems."""
@@ -101,7 +103,7 @@ class RowsPack(PackOfItems):
                 wrong[place] = str(error)
             rows.append(values)
         by_name = dict(zip(names, zip(*rows, strict=True), strict=True))
-        return RowBatch({name: pa.array(by_name[name], pa.string()) for name in self._wanted}, wrong)
+        return RowBatch({name: pa.array(by_name[name], pa.string()) for name in self._read(names, names)}, wrong)
 
     def _parquet_parts(self, file: Entry) -> Iterator[Entry]:
         with parquet_file(file) as opened:
@@ -119,8 +121,15 @@ class RowsPack(PackOfItems):
 
     def _parquet_batches(self, entry: Entry) -> Iterator[RowBatch]:
         with parquet_file(entry) as opened:
-            for batch in part_batches(opened, entry, self._wanted, _BATCH_ROWS):
-                yield RowBatch({name: batch.column(name) for name in self._wanted})
+            schema = opened.schema_arrow
+            read = self._read(schema.names, [field.name for field in schema if _can_be_read(field.type)])
+            for batch in part_batches(opened, entry, read, _BATCH_ROWS):
+                yield RowBatch({name: batch.column(name) for name in read})
+
+    def _read(self, names: Sequence[str], readable: Sequence[str]) -> list[str]:
+        """Return the columns of a file that are read. readable: those of its names that a person can read."""
+        others = [name for name in readable if names.count(name) == 1] if self.whole_rows else []
+        return list(dict.fromkeys([*self._wanted, *others]))
 
     @property
     def _wanted(self) -> list[str]:
@@ -134,6 +143,14 @@ class RowsPack(PackOfItems):
             raise ColumnMissing(f"the table has {no_such_column([self.source_column], names)}")
         if twice := [name for name in self._wanted if names.count(name) > 1]:
             raise MediaError(f"the table has more than one column {twice[0]!r}; leave one of them out")
+
+
+def _can_be_read(kind: Any) -> bool:
+    """Return whether the values of a type of pyarrow are short texts, numbers or times."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return bool(is_text or pa.types.is_primitive(kind) or pa.types.is_decimal(kind))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from avizor_inference.items.object_files import check_store
 from avizor_inference.object_store import is_url
 
 _log = logging.getLogger(__name__)
+
+# Of a time that falls on a second.
+_NO_FRACTION = re.compile(r"\.0+(?!\d)")
 
 
 @dataclass(frozen=True)
@@ -147,3 +151,12 @@ def sources_of(column: Any, name: str) -> list[str]:
         return texts_of(column)
     except ValueError as error:
         raise MediaError(f"column {name!r} {error}") from error
+
+
+def text_of_value(column: Any, place: int) -> str:
+    """Return one value of a column of pyarrow as a person reads it; empty where missing."""
+    try:
+        text = column.slice(place, 1).cast(pa.string())[0].as_py() or ""
+    except pa.ArrowException:  # a time zone that this machine does not know
+        return f"({column.type})"
+    return _NO_FRACTION.sub("", text) if pa.types.is_temporal(column.type) else text

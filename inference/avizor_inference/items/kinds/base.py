@@ -96,6 +96,10 @@ class Content(ABC):
         """Return the same with other channels for a model that takes one at a time; what is no sound as it is."""
         return self
 
+    def others(self, spec: ItemInput) -> dict[str, str]:
+        """Return what the item holds for people, and a model does not take: texts by their names."""
+        return {}
+
     @abstractmethod
     def file_form(self, spec: ItemInput) -> FileForm:
         """Return the item as a file, from which a model that takes it reads the same. spec: of the model that has taken it."""
