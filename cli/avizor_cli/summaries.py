@@ -29,7 +29,6 @@ SUMMARIES = {
 _NEEDED = {
     "client": "google.rpc",
     "export": "torch",
-    "inference": "onnxruntime",
     "pipeline": "rich",
     "review": "duckdb",
     "service": "uvloop",

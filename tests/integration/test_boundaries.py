@@ -64,6 +64,29 @@ def test_a_batch_job_on_a_triton_does_without_onnx_runtime(
     assert here.stderr.startswith("Error: the engine ort needs onnxruntime, which is not installed here; pip install ")
 
 
+def test_explanations_of_a_triton_or_a_gateway_do_without_onnx_runtime(
+    models: Path, tmp_path: Path, triton_address: str
+) -> None:
+    write_wav(tmp_path / "1.wav", tone(1.0))
+    code = "import sys; sys.modules['onnxruntime'] = None; from avizor_cli.main import main; main()"
+
+    def explain(kind: str, model: str, *where: object) -> subprocess.CompletedProcess[str]:
+        return python(code, "explain", kind, model, tmp_path / "1.wav", *where, "--out", tmp_path / "maps")
+
+    with gateway(models, "--alpha", 0.05) as running:
+        for kind, model in (("cam", "kinds"), ("occlusion", "kinds"), ("error-map", "normal")):
+            done = explain(kind, model, "--gateway", running.address)
+            assert (done.returncode, done.stderr) == (0, "")
+    on_triton = "--models", models, "--engine", f"triton://{triton_address}"
+    for kind, model in (("occlusion", "kinds"), ("error-map", "normal")):
+        done = explain(kind, model, *on_triton)
+        assert (done.returncode, done.stderr) == (0, "")
+    install = "which is not installed here; pip install 'avizor[inference-cpu]', or 'avizor[inference]' on a machine with a GPU"
+    for where, what in ((on_triton, "a class activation map"), (on_triton[:2], "the engine ort")):
+        failed = explain("cam", "kinds", *where)
+        assert (failed.returncode, failed.stderr) == (1, f"Error: {what} needs onnxruntime, {install}\n")
+
+
 EXPORT = ("describe", "export", "fit", "tune")
 ABSENT = [("batch", "pyarrow", "jobs"), *((command, "torch", "export") for command in EXPORT)]
 

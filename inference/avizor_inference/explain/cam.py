@@ -10,18 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from avizor_inference.arrays import Array, Floats
 from avizor_inference.engines.base import Engine, InferRequest
 from avizor_inference.engines.infer_rows import infer_rows
-from avizor_inference.engines.ort_session import open_session, runtime_reason
+from avizor_inference.engines.ort_installed import require_onnxruntime
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import EngineError, NotExplainable, VersionRefused
 from avizor_inference.explain.axes import on_axes
@@ -31,6 +30,9 @@ from avizor_inference.explain.heat_map import HeatMap
 from avizor_inference.explain.raw_rows import RawRow
 from avizor_inference.explain.target import class_target
 from avizor_inference.repository.models import ModelVersion
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 Map = NDArray[np.float32]
 
@@ -61,7 +63,8 @@ class ClassHead:
     def read(cls, version: ModelVersion) -> Self:
         """Read the head of a published classifier from its graph, after its digest was compared.
 
-        Raises NotExplainable saying what the graph lacks, VersionRefused if its file is damaged.
+        Raises NotExplainable saying what the graph lacks, VersionRefused if its file is damaged, SettingsError without
+        ONNX Runtime.
         """
         manifest = version.manifest
         if manifest.task != "classify" or manifest.labels is None:
@@ -69,6 +72,9 @@ class ClassHead:
                 f"{version.name} version {version.version} has no classes, and so no class activation maps; its error map and "
                 "`avizor explain occlusion` show where its score comes from"
             )
+        require_onnxruntime("a class activation map")
+        from avizor_inference.engines.ort_session import open_session  # an extra, which occlusion by a Triton does not need
+
         version.verify()
         try:
             graph = read_head(onnx.load(version.model_path))
@@ -120,6 +126,8 @@ class ClassHead:
 
     def _run(self, activations: Array) -> dict[str, Array]:
         """Return every value of the head for one item, by name."""
+        from avizor_inference.engines.ort_session import runtime_reason
+
         if not np.isfinite(activations).all():
             raise refused("the engine returned activations that are not all finite")
         root = np.ascontiguousarray(activations[None], np.float32)

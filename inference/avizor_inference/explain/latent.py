@@ -13,7 +13,7 @@ import onnx
 from avizor_inference.arrays import Array, Floats, Items
 from avizor_inference.engines.base import Engine, InferRequest
 from avizor_inference.engines.infer_rows import infer_rows
-from avizor_inference.engines.ort_session import open_session
+from avizor_inference.engines.ort_installed import require_onnxruntime
 from avizor_inference.errors import InvalidInput
 from avizor_inference.explain.decoder import EMBEDDING, RECONSTRUCTION, cut_decoder
 from avizor_inference.items.data.folder_notes import Notes
@@ -68,8 +68,12 @@ def read_some(path: Path, spec: InputSpec, channels: ChannelMode) -> Items:
 def latent_sheet(engine: Engine, version: ModelVersion, rows: Items, size: int) -> LatentSheet:
     """Return a sheet of size x size reconstructions around the mean embedding of rows[n, *item_shape].
 
-    Raises InvalidInput if the model has no decoder that can be cut out, or tells no row from another; EngineError.
+    Raises InvalidInput if the model has no decoder that can be cut out, or tells no row from another; EngineError;
+    SettingsError without ONNX Runtime.
     """
+    require_onnxruntime("a sheet of the latent space")
+    from avizor_inference.engines.ort_session import open_session  # an extra, which the other explanations may do without
+
     decoder = cut_decoder(onnx.load(version.model_path))
     session = open_session(decoder.SerializeToString(), "the decoder")
     request = InferRequest(

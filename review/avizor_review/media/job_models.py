@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open_engine import EMBEDDED, open_engine
-from avizor_inference.engines.ort_installed import require_onnxruntime
 from avizor_inference.errors import AvizorError, RepositoryError, VersionRefused
 from avizor_inference.explain.error_map import error_map
 from avizor_inference.explain.heat_map import HeatMap
@@ -84,8 +83,7 @@ class JobModels:
         version = self.version(name)
         if version is None:
             raise RepositoryError(self.problem(name))
-        require_onnxruntime("a class activation map")
-        from avizor_inference.explain.cam import ClassHead, class_maps  # an extra, and only needed here
+        from avizor_inference.explain.cam import ClassHead, class_maps  # loads onnx
 
         with self._lock:
             if name not in self._heads:
