@@ -25,7 +25,7 @@ from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.fingerprint import fingerprint
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_service.engine_holds import EngineHolds
-from avizor_service.model_looks import Look, Problems, compare_choice, quick_look
+from avizor_service.model_looks import Look, Problems, compare_choice, note_not_found, quick_look
 from avizor_service.open_version import OpenVersion
 from avizor_service.version_state import VersionState
 
@@ -225,6 +225,9 @@ class Catalogue:
             chosen = self._best(name, candidates, problems) or self._newest.get(name)
         except _PASSES:
             raise
+        except ModelNotFound as error:
+            note_not_found(self._repository, name, error, self._engine_options, problems)
+            chosen = self._newest.get(name)
         except AvizorError as error:
             problems.note(0, error)
             chosen = self._newest.get(name)

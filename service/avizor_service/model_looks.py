@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from avizor_inference.engines.base import ModelSpec
-from avizor_inference.errors import AvizorError, VersionRefused
+from avizor_inference.errors import AvizorError, ModelNotFound, VersionRefused
 from avizor_inference.repository.fingerprint import Fingerprint
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.version_choice import chosen_version
@@ -81,6 +81,16 @@ def compare_choice(repository: ModelRepository, name: str, loaded: int, engine_o
                 f"killed; then give `avizor models load {name} --version {wanted} {engine_options}`"
             )
             problems.note(wanted, VersionRefused(why))
+
+
+def note_not_found(
+    repository: ModelRepository, name: str, error: ModelNotFound, engine_options: str, problems: Problems
+) -> None:
+    """Note why the engine has nothing of a model: what is wrong with its files, or else that nobody has had Triton load it."""
+    look = quick_look(repository, name)
+    problems.update(look.problems)
+    if look.ready:
+        problems[0] = f"{error}; load it with `avizor models load {name} {engine_options}`"
 
 
 def _check_files(version: ModelVersion) -> None:

@@ -19,7 +19,7 @@ import trustme
 from click.testing import CliRunner, Result
 from google.protobuf.json_format import MessageToDict
 from integration.disks import mount
-from integration.gateway import Stub, gateway
+from integration.gateway import Gateway, Stub, gateway
 from integration.test_change import REQUEST, Callers
 from support.certificates import certificate_files
 from support.versioned_model import write_version
@@ -141,10 +141,11 @@ def test_a_gateway_tells_that_a_killed_command_left_another_choice_than_triton_h
 
 
 def test_a_bad_model_on_triton_does_not_stop_the_others(tmp_path: Path, triton_install: TritonInstall) -> None:
-    """With the options of the compose file."""
+    """With the options of the compose file. The reason is what is wrong with the files, and not that Triton lacks the model."""
     own = tmp_path / "models"
     write_version(own, "v", 1)
     (write_version(own, "bad", 1) / "model.onnx").write_bytes(b"junk")
+    (write_version(own, "torn", 1) / "manifest.json").write_text("[]")
     (own / "lost+found").mkdir()
     with (
         TritonServer(triton_install, own, extra_args=["--exit-on-error=false", "--strict-readiness=false"]) as server,
@@ -154,6 +155,37 @@ def test_a_bad_model_on_triton_does_not_stop_the_others(tmp_path: Path, triton_i
         callers.until(1)
         assert set(callers.stop()) == {1}
         assert running.metrics()['avizor_model_up{model="bad"}'] == 0
+        reasons = refused(running)
+        assert set(reasons) == {"bad", "lost+found", "torn"}
+        assert "model.onnx" in reasons["bad"]
+        assert "holds no version of a model" in reasons["lost+found"]
+        assert "is not a manifest" in reasons["torn"]
+
+
+def test_a_new_model_that_nobody_has_loaded_on_triton_is_told_with_the_command_that_does(
+    tmp_path: Path, triton_install: TritonInstall
+) -> None:
+    own = tmp_path / "models"
+    write_version(own, "v", 1)
+    with TritonServer(triton_install, own) as server:
+        engine = f"triton://{server.grpc_url}"
+        with gateway(own, "--engine", engine, "--scan-s", 0.2) as running:
+            callers = Callers(running)
+            callers.until(1)
+            write_version(own, "w", 1)
+            until("it is told", lambda: "w" in refused(running))
+            command = f"avizor models load w --engine {engine}"
+            assert refused(running)["w"] == f"no model named 'w' is loaded by Triton; load it with `{command}`"
+            assert run(own, *command.split()[2:]).exit_code == 0
+            until("it is served", lambda: running.metrics()['avizor_model_up{model="w"}'] == 1)
+            assert refused(running) == {}
+            assert set(callers.stop()) == {1}
+
+
+def refused(running: Gateway) -> dict[str, str]:
+    """Return what a gateway does not serve, and why, by name."""
+    with grpc.insecure_channel(running.address) as channel:
+        return {each.name: each.reason for each in Stub(channel).ListModels(pb.ListModelsRequest()).refused}
 
 
 def test_the_command_ends_when_each_worker_of_a_gateway_serves_the_version_and_no_call_fails(tmp_path: Path) -> None:
