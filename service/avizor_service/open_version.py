@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from avizor_inference.anomaly.engine_calibration import find_calibration
 from avizor_inference.anomaly.p_values import Judge
 from avizor_inference.engines.base import Engine
+from avizor_inference.engines.ort_installed import require_onnxruntime
 from avizor_inference.errors import CalibrationError, NotExplainable
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelVersion
@@ -70,6 +71,7 @@ class OpenVersion:
 
     @cached_property
     def _head(self) -> ClassHead | str:
+        require_onnxruntime("a class activation map", "where the gateway runs")
         from avizor_inference.explain.cam import ClassHead  # loads onnx
 
         try:

@@ -158,7 +158,9 @@ def test_a_gateway_that_cannot_draw_is_told_with_what_the_command_can_do(models:
             failed = run("cam", "digits", items / "seven.png", "--gateway", address, "--out", tmp_path)
         finally:
             served.terminate()
-    assert "pip install 'avizor[pictures]' there, or have the map drawn here, with --models" in str(failed.exception)
+    needs = "pictures need matplotlib, which is not installed where the gateway runs; pip install 'avizor[pictures]' there; "
+    refused = f"the gateway {address} answers FAILED_PRECONDITION: {needs}numbers alone need none"
+    assert str(failed.exception) == f"{refused}; with --models in place of --gateway it is drawn here"
 
 
 def test_an_item_that_cannot_be_read_costs_the_others_nothing(

@@ -1,4 +1,4 @@
-"""Ask a gateway for maps of a user's files: Explain of avizor.v1. Needs the extra `service` for google.rpc."""
+"""Ask a gateway for maps of a user's files: Explain of avizor.v1. Needs the extra `client` for google.rpc."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ _BY: dict[By | None, pb.OcclusionBy] = {
 }
 # Inputs of which a file is an item. The fields of Model and of Item have the same names.
 _FILES = ("image", "audio", "signal")
-# What a gateway that cannot draw advises, and what whoever gives the command can do.
-_ADVICE = "ask for NUMBERS", "have the map drawn here, with --models in place of --gateway"
+# How a gateway says that it draws no picture, and what the command can do then.
+_NOT_DRAWN = "pictures need matplotlib", "the picture is not drawn"
+_DRAWN_HERE = "with --models in place of --gateway it is drawn here"
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,11 @@ class GatewayClient(GatewayConnection):
         try:
             answer = self.call(self.stub.Explain, request)
         except SettingsError as error:
-            raise SettingsError(str(error).replace(*_ADVICE)) from error
+            raise SettingsError(_with_advice(str(error))) from error
         try:
             (found,) = answer.items
             if found.HasField("error"):
-                raise InvalidInput(f"{path}: {found.error.message.replace(*_ADVICE)}")
+                raise InvalidInput(f"{path}: {_with_advice(found.error.message)}")
             return _heat_map(found, wanted.kind, path, found.window if is_file else number or 0, model), found.png
         except (TypeError, ValueError) as error:
             raise self._not_understood(str(error)) from error
@@ -112,6 +113,10 @@ class GatewayClient(GatewayConnection):
 
     def _not_understood(self, why: str) -> SettingsError:
         return SettingsError(f"the answer of {self.address} cannot be understood: {why}; {NO_GATEWAY}")
+
+
+def _with_advice(said: str) -> str:
+    return f"{said}; {_DRAWN_HERE}" if any(each in said for each in _NOT_DRAWN) else said
 
 
 def _file(path: Path, model: pb.Model) -> pb.Item:

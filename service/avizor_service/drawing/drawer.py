@@ -30,8 +30,8 @@ def require_matplotlib() -> None:
     """Raise SettingsError if matplotlib is not installed. It is not loaded here."""
     if find_spec("matplotlib") is None:
         raise SettingsError(
-            "pictures need matplotlib, which is not installed where the gateway runs; pip install 'avizor[pictures]' there, or "
-            "ask for NUMBERS"
+            "pictures need matplotlib, which is not installed where the gateway runs; pip install 'avizor[pictures]' there; "
+            "numbers alone need none"
         )
 
 
@@ -156,4 +156,4 @@ def _check_left(is_left: Callable[[], bool]) -> None:
 
 
 def _not_drawn(why: str) -> InvalidInput:
-    return InvalidInput(f"the picture is not drawn: {why}; ask for NUMBERS", field="format")
+    return InvalidInput(f"the picture is not drawn: {why}; numbers alone take less", field="format")

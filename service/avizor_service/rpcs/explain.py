@@ -72,7 +72,7 @@ def _check(request: pb.ExplainRequest) -> None:
     if request.format in _PICTURES and len(request.items) > _MOST_PICTURES:
         raise InvalidInput(
             f"pictures of {len(request.items)} items are asked for; ask for at most {_MOST_PICTURES} in one call, or for "
-            "NUMBERS",
+            "numbers alone",
             field="items",
         )
 

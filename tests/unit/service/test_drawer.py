@@ -74,7 +74,7 @@ def test_a_picture_that_nobody_wants_any_more_is_given_up(drawer: Drawer) -> Non
 
 
 def test_a_picture_that_takes_too_long_or_too_much_memory_is_refused(drawer: Drawer) -> None:
-    with pytest.raises(InvalidInput, match=r"not drawn: it takes too much memory; ask for NUMBERS") as caught:
+    with pytest.raises(InvalidInput, match=r"not drawn: it takes too much memory; numbers alone take less") as caught:
         draw(drawer, 2048)
     assert caught.value.field == "format"
     assert draw(drawer).format == "PNG"

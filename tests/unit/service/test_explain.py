@@ -202,8 +202,16 @@ def test_without_matplotlib_numbers_are_returned_and_pictures_refused(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert answer(gateway, "digits", method=OCCLUSION, occlusion=COARSE).items[0].HasField("map")
-    with pytest.raises(SettingsError, match=r"pip install 'avizor\[pictures\]'"):
+    with pytest.raises(SettingsError, match=r"pip install 'avizor\[pictures\]' there; numbers alone need none$"):
         answer(gateway, "digits", method=OCCLUSION, occlusion=COARSE, format=pb.EXPLANATION_FORMAT_PNG)
+
+
+def test_without_onnx_runtime_a_class_activation_map_is_refused_and_it_is_said_where(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(SettingsError, match="needs onnxruntime, which is not installed where the gateway runs; pip install "):
+        answer(gateway, "digits", method=pb.EXPLANATION_METHOD_CAM)
 
 
 def test_the_work_of_a_map_is_gone_when_its_call_is_cancelled(gateway: Gateway) -> None:
