@@ -11,6 +11,8 @@ import pickle
 import sys
 from typing import BinaryIO
 
+import numpy as np
+
 from avizor_inference.error_text import lacks_memory
 from avizor_inference.errors import AvizorError
 from avizor_inference.explain.heat_map import HeatMap
@@ -19,10 +21,14 @@ from avizor_inference.explain.pictures.maps import draw_maps
 from avizor_service.decoders.worker import end_with, set_limits
 from avizor_service.drawing.messages import ERROR, HEAD, PNG, SIZE
 
+# Rows of a matrix that OpenBLAS multiplies with all its means.
+_LARGE = 256
+
 
 def _main(parent: int, memory_mib: int) -> None:
     end_with(parent)
     png_of(new_figure(1, 1))  # loads matplotlib, whose memory is not that of a picture
+    np.ones((_LARGE, _LARGE)) @ np.ones((_LARGE, _LARGE))  # OpenBLAS takes its memory, and ends a process that has none for it
     gc.collect()
     gc.freeze()
     set_limits(memory_mib)

@@ -82,6 +82,14 @@ def test_a_picture_that_takes_too_long_or_too_much_memory_is_refused(drawer: Dra
         draw(hasty, 256)
 
 
+def test_a_first_picture_that_takes_too_much_memory_is_told_as_later_ones_are() -> None:
+    """OpenBLAS takes its memory with the first large product, and ends a process that has none for it."""
+    with open_drawer(memory_mib=256, timeout_s=60) as new:
+        with pytest.raises(InvalidInput, match="not drawn: it takes too much memory"):
+            draw(new, 2048)
+        assert draw(new).format == "PNG"
+
+
 def test_a_process_that_does_not_take_a_request_is_replaced_in_time(drawer: Drawer) -> None:
     """The request is more than a pipe holds."""
     draw(drawer)
