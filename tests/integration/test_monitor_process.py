@@ -114,6 +114,19 @@ def test_streams_have_a_limit_of_their_own_and_leave_their_place(models: Path) -
         assert running.metrics()['avizor_rejected_total{reason="streams"}'] == 1
 
 
+def test_a_stream_that_says_nothing_for_longer_than_every_limit_goes_on(models: Path) -> None:
+    limits = ("--connection-age-s", "--connection-idle-s", "--keepalive-s", "--receive-timeout-s", "--send-timeout-s")
+    options = (part for limit in limits for part in (limit, 1))
+    with gateway(models, "--alpha", 0.05, *options) as running, grpc.insecure_channel(running.address) as channel:
+        silent = Talker(running.stub(channel), start(classifier="kinds"))
+        for _ in range(2):
+            time.sleep(4)
+            silent.send(SECOND)
+            assert next(silent.call).window.classes
+        silent.send(None)
+        assert [message.WhichOneof("message") for message in silent.call][-1] == "ended"
+
+
 def test_idle_and_busy_streams_end_with_a_status_when_the_gateway_stops(models: Path) -> None:
     with gateway(models, "--alpha", 0.05) as running, grpc.insecure_channel(running.address) as channel:
         stub = running.stub(channel)
