@@ -74,7 +74,8 @@ def test_a_first_job(folder: Path) -> None:
 
 def test_fit_a_table(tmp_path: Path) -> None:
     write_rows(tmp_path / "normal.csv", 400)
-    write_rows(tmp_path / "new.csv", 20, seed=1)
+    with write_rows(tmp_path / "new.csv", 20, seed=1).open("a", encoding="utf-8") as file:
+        file.write("9999,30.00,1.00,ES\n")
     write_rows(tmp_path / "later.csv", 200, seed=2)
     run_shown(text("fit-table"), tmp_path)
 
