@@ -10,8 +10,7 @@ from typing import Any, Self
 import grpc
 
 from avizor_inference.addresses import is_grpc_address
-from avizor_inference.caller_token import token_in
-from avizor_inference.error_text import reason, remedy
+from avizor_inference.caller_files import read_pem, read_token
 from avizor_inference.errors import SettingsError
 from avizor_inference.no_connection import is_no_connection, why_no_answer
 
@@ -62,7 +61,7 @@ class Caller:
         """Return those of TLS, read anew; None without TLS. Raises SettingsError for files that cannot be read."""
         if not (self.ca_file or self.certificate):
             return None
-        roots, key, certificate = (_read(file) if file else None for file in (self.ca_file, self.key, self.certificate))
+        roots, key, certificate = (read_pem(file) if file else None for file in (self.ca_file, self.key, self.certificate))
         return grpc.ssl_channel_credentials(roots, key, certificate)
 
 
@@ -98,7 +97,7 @@ class GatewayConnection:
     def __init__(self, gateway: GatewayAddress) -> None:
         self._gateway, self.address = gateway, gateway.address
         file = gateway.caller.token_file
-        self._metadata = (("authorization", f"Bearer {token_in(_read(file), file)}"),) if file else ()
+        self._metadata = (("authorization", f"Bearer {read_token(file)}"),) if file else ()
         if credentials := gateway.caller.credentials:
             self._channel = grpc.secure_channel(gateway.address, credentials, _CHANNEL)
         else:
@@ -123,10 +122,3 @@ class GatewayConnection:
             if is_no_connection(said):
                 raise SettingsError(f"no connection to the gateway {address}: {why_no_answer(said)}") from error
             raise SettingsError(f"the gateway {address} answers {error.code().name}: {why_no_answer(said)}") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({reason(error)}); {remedy(error, 'name another file')}") from error

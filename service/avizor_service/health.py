@@ -12,9 +12,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from avizor_inference.addresses import is_grpc_address
-from avizor_inference.caller_token import token_in
-from avizor_inference.error_text import printable, reason, remedy
-from avizor_inference.errors import TokenFileError
+from avizor_inference.caller_files import read_pem, read_token
+from avizor_inference.error_text import printable
 from avizor_inference.finite_range import FiniteRange
 from avizor_inference.no_connection import why_no_answer
 
@@ -29,9 +28,6 @@ Examples:
 """
 
 _FILE = click.Path(path_type=Path)
-
-# Bytes that no file of certificates or tokens has.
-_MOST_BYTES = 16 << 20
 
 
 @click.command(
@@ -74,8 +70,10 @@ def health(
         raise click.UsageError("--client-certificate and --client-key belong together; give both or neither")
     credentials = None
     if tls or ca or client_certificate or server_name:
-        credentials = grpc.ssl_channel_credentials(*(_pem(file) for file in (ca, client_key, client_certificate)))
-    metadata = (("authorization", f"Bearer {_token(token_file)}"),) if token_file else ()
+        credentials = grpc.ssl_channel_credentials(
+            *(read_pem(file) if file else None for file in (ca, client_key, client_certificate))
+        )
+    metadata = (("authorization", f"Bearer {read_token(token_file)}"),) if token_file else ()
     if not is_grpc_address(target):
         wrong = f"{target!r} is no address; give HOST:PORT, with a port up to 65535, or unix:PATH"
         raise click.BadParameter(wrong, param_hint="--target")
@@ -99,32 +97,3 @@ def _channel(target: str, credentials: Any, server_name: str) -> Any:
         return grpc.insecure_channel(target, _CHANNEL)
     name = [("grpc.ssl_target_name_override", server_name)] if server_name else []
     return grpc.secure_channel(target, credentials, _CHANNEL + name)
-
-
-def _token(file: Path) -> str:
-    try:
-        return token_in(_read(file), file)
-    except TokenFileError as error:
-        raise click.ClickException(str(error)) from error
-
-
-def _pem(file: Path | None) -> bytes | None:
-    """Return the bytes of a file; None without one. Of one that is not in PEM gRPC would only say that it cannot connect."""
-    if file is None:
-        return None
-    data = _read(file)
-    if b"-----BEGIN " not in data:
-        raise click.ClickException(f"{file}: is not in PEM; name a file that begins with -----BEGIN")
-    return data
-
-
-def _read(file: Path) -> bytes:
-    """Return the bytes of a file."""
-    try:
-        with file.open("rb") as opened:  # a pipe, perhaps
-            data = opened.read(_MOST_BYTES)
-    except OSError as error:
-        raise click.ClickException(f"{file}: cannot be read ({reason(error)}); {remedy(error, 'name another file')}") from error
-    if len(data) == _MOST_BYTES:
-        raise click.ClickException(f"{file}: is too large; name another file")
-    return data

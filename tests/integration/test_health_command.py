@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from support.certificates import Files, certificate_files
 
 from avizor_client.cli import call
+from avizor_inference.errors import SettingsError
 from avizor_inference.explain.cli.cam import cam
 from avizor_inference.load_cli import load, rollback
 from avizor_service.health import health as command
@@ -100,10 +101,10 @@ def test_the_name_in_the_certificate_may_be_another(target: str, files: Files) -
 
 def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("two words\n")
-    result = ask("127.0.0.1:1", "--token-file", tmp_path / "empty")
-    assert (result.exit_code, "holds no token" in result.stderr) == (1, True)
-    result = ask("127.0.0.1:1", "--ca", tmp_path / "absent")
-    assert (result.exit_code, "absent: cannot be read" in result.stderr) == (1, True)
+    with pytest.raises(SettingsError, match="empty: holds no token"):
+        ask("127.0.0.1:1", "--token-file", tmp_path / "empty")
+    with pytest.raises(SettingsError, match="absent: cannot be read"):
+        ask("127.0.0.1:1", "--ca", tmp_path / "absent")
     result = ask("127.0.0.1:1", "--client-certificate", tmp_path / "empty")
     assert (result.exit_code, "--client-key" in result.stderr) == (2, True)
 

@@ -403,12 +403,15 @@ def test_commands_name_an_address_that_is_none(models: Path, tmp_path: Path) -> 
         assert "'localhost' is no address; give HOST:PORT" in said(*command)
 
 
-def test_files_that_are_none_are_named(tmp_path: Path) -> None:
-    (tmp_path / "picture").write_bytes(png(np.zeros((4, 4), np.uint8)))
-    assert "is not in PEM" in said("call", "models", "--ca", tmp_path / "picture")
-    assert "is not in PEM" in said("health", "--ca", tmp_path / "picture")
-    assert "has more than" in said("call", "models", "--token-file", "/dev/zero")
-    assert "is too large" in said("health", "--token-file", "/dev/zero")
+def test_files_that_are_none_are_named(models: Path, tmp_path: Path) -> None:
+    (picture := tmp_path / "picture").write_bytes(png(np.zeros((4, 4), np.uint8)))
+    load = ["models", "load", "digits", "--models", models, "--gateway", "127.0.0.1:9"]
+    explain = ["explain", "cam", "digits", picture, "--gateway", "127.0.0.1:9", "--out", tmp_path / "maps"]
+    for command in (["call", "models"], ["health"], load, explain):
+        for files in (["--ca", picture], ["--certificate", picture, "--key", picture]):
+            assert f"Error: {picture}: is not in PEM; name a file that begins with -----BEGIN" == said(*command, *files)
+        too_large = "has more than" if command[0] == "call" else "is too large; name another file"
+        assert f"Error: /dev/zero: {too_large}" in said(*command, "--token-file", "/dev/zero")
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from prometheus_client import push_to_gateway, pushadd_to_gateway
 
-from avizor_inference.caller_token import token_in
+from avizor_inference.caller_files import read_pem, read_token
 from avizor_inference.error_text import one_line, reason, shortened
-from avizor_inference.errors import SettingsError, TokenFileError
+from avizor_inference.errors import SettingsError
 from avizor_pipeline.reporting.metrics import BatchMetrics
 
 PUSH_TIMEOUT_S = 10.0
@@ -53,8 +53,7 @@ class PushAccess:
         def handle() -> None:
             request = urllib.request.Request(url, data, dict(headers), method=method)  # noqa: S310 check_gateway saw the scheme
             if self.token:  # read each time: it may be renewed while a job runs. No redirection takes it elsewhere
-                token = token_in(self.token.read_bytes(), self.token)
-                request.add_unredirected_header("Authorization", f"Bearer {token}")
+                request.add_unredirected_header("Authorization", f"Bearer {read_token(self.token)}")
             with self._opener(url).open(request, timeout=timeout):
                 pass
 
@@ -134,6 +133,10 @@ def check_gateway(address: str, access: PushAccess) -> None:
     for option, path in (("--push-token-file", access.token), ("--push-ca-file", access.ca)):
         if path and not path.is_file():
             raise SettingsError(f"{option} {path}: there is no such file")
+    if access.token:
+        read_token(access.token)
+    if access.ca:
+        read_pem(access.ca)
 
 
 def _split(address: str) -> SplitResult | None:
@@ -166,7 +169,7 @@ def _in_time(push: Callable[[], None]) -> str:
 def _problem_of(push: Callable[[], None]) -> str:
     try:
         push()
-    except TokenFileError as error:
+    except SettingsError as error:  # of the token's file, as it is now
         return str(error)
     except HTTPError as error:
         return f"it answered {f'{error.code} {shortened(error.reason)}'.strip()}; {_what_to_do(error)}"

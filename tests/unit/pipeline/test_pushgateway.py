@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,20 @@ def test_a_password_in_the_address_is_refused_and_not_shown() -> None:
     with pytest.raises(SettingsError, match="--push-token-file") as raised:
         check_gateway("https://user:secret@host:9091", PushAccess())
     assert "secret" not in str(raised.value)
+
+
+def test_files_that_hold_no_token_and_no_certificate_are_refused_before_a_job_runs(tmp_path: Path) -> None:
+    (file := tmp_path / "file").write_bytes(b"two words")
+    with pytest.raises(SettingsError, match=f"^{file}: is not in PEM; name a file that begins with -----BEGIN$"):
+        check_gateway("https://host:9091", PushAccess(ca=file))
+    with pytest.raises(SettingsError, match=f"^{file}: holds no token; write the token alone"):
+        check_gateway("https://host:9091", PushAccess(token=file))
+
+
+def test_a_token_that_is_gone_is_not_taken_for_a_pushgateway_that_is_none(tmp_path: Path) -> None:
+    access = PushAccess(token=tmp_path / "gone")
+    problem = Pushgateway("https://127.0.0.1:9", "job", access).push_end(BatchMetrics())
+    assert problem == f"{tmp_path / 'gone'}: cannot be read (no such file or directory); name another file"
 
 
 @pytest.mark.parametrize(
