@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -207,7 +208,12 @@ class AvSound:
         try:
             yield
         except (FFmpegError, ValueError, OSError, EOFError) as error:
-            reason = self._file.error.strerror if self._file.error else getattr(error, "strerror", "") or error
+            if self._file.error:
+                reason = self._file.error.strerror
+            elif getattr(error, "errno", 0) == errno.EPERM:  # the name of -1, by which decoders tell that they failed
+                reason = "it is damaged: its decoder gives no other reason"
+            else:
+                reason = getattr(error, "strerror", "") or error
             begun = f"decoding failed after {read} frames" if read else "not an audio file that can be read"
             raise MediaError(f"{begun} ({str(reason)[:200]})", offset=read) from error
         if self._file.error:

@@ -6,15 +6,16 @@ bit for bit, where the image is upright and has 8 bits a channel.
 
 from __future__ import annotations
 
+import ctypes
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, _imaging
 
 from avizor_inference.arrays import Pixels
 from avizor_inference.error_text import one_line
@@ -35,6 +36,10 @@ _TOO_LARGE = f"the image has {{}}; at most {MAX_PIXELS:,} are decoded; make it s
 
 # Pixels on a side: as many as a JPEG can have. For each row Pillow holds more than its pixels, so a narrow one costs gigabytes.
 MAX_SIDE = 65_535
+
+# libtiff prints by itself what it finds wrong, without the name of the file. Pillow raises that it has failed.
+with suppress(OSError, AttributeError):  # a Pillow without it
+    ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 def decode_image(source: bytes | BinaryIO, spec: PixelFormat) -> NDArray[np.uint8]:
@@ -87,6 +92,8 @@ def image_errors(source: bytes | BinaryIO) -> Iterator[None]:
     except Exception as error:  # a broken file can raise nearly anything from a decoder
         if "truncated" in str(error).lower() or _is_cut_off_webp(source):
             raise MediaError(f"the image was cut off, or is damaged ({one_line(error)})") from error
+        if str(error) == "decoder error -2":  # of Pillow for anything that libtiff finds wrong
+            raise MediaError("the image is damaged: its decoder gives no other reason") from error
         raise MediaError(f"the image cannot be decoded ({type(error).__name__}: {one_line(error)})") from error
 
 

@@ -150,6 +150,18 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None
             list(blocks)
 
 
+def test_a_fault_for_which_a_decoder_has_no_name_is_called_damage() -> None:
+    """FFmpeg calls it "Operation not permitted", as if the file could not be read."""
+    whole, rng, said = encoded("mp4", "aac", sound(1.0)), random.Random(0), set()
+    for at in range(len(whole) // 4, len(whole) // 2, len(whole) // 64):
+        try:
+            read(whole[:at] + rng.randbytes(60) + whole[at + 60 :])
+        except MediaError as error:
+            said.add(str(error).partition("frames ")[2])
+    assert "(it is damaged: its decoder gives no other reason)" in said
+    assert not [reason for reason in said if "permitted" in reason]
+
+
 def test_random_damage_gives_sound_or_a_reason() -> None:
     files = [
         encoded(container, codec, sound(0.3, channels=2))

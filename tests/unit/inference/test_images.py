@@ -114,6 +114,23 @@ def test_tags_that_are_damaged_cost_nothing_and_say_nothing(count: int) -> None:
     check_header(buffer.getvalue(), spec(1))
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate"])
+def test_a_decoder_prints_nothing_by_itself_since_it_knows_no_name_of_a_file(
+    compression: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    Image.fromarray(pixels).save(buffer, "TIFF", compression=compression)
+    whole = buffer.getvalue()
+    reasons = 0
+    for at in range(200, len(whole) - 40, 400):
+        try:
+            decode_image(whole[:at] + bytes(40) + whole[at + 40 :], spec(3))
+        except MediaError:
+            reasons += 1
+    assert (reasons > 0, capfd.readouterr()) == (True, ("", ""))
+
+
 def test_colours_of_lab_are_refused_with_what_to_do() -> None:
     buffer = io.BytesIO()
     Image.new("LAB", (8, 8)).save(buffer, "TIFF")
