@@ -208,12 +208,11 @@ class AvSound:
         try:
             yield
         except (FFmpegError, ValueError, OSError, EOFError) as error:
+            reason: object = getattr(error, "strerror", "") or error
             if self._file.error:
                 reason = self._file.error.strerror
             elif getattr(error, "errno", 0) == errno.EPERM:  # the name of -1, by which decoders tell that they failed
                 reason = "it is damaged: its decoder gives no other reason"
-            else:
-                reason = getattr(error, "strerror", "") or error
             begun = f"decoding failed after {read} frames" if read else "not an audio file that can be read"
             raise MediaError(f"{begun} ({str(reason)[:200]})", offset=read) from error
         if self._file.error:
