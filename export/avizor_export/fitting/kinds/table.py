@@ -30,14 +30,22 @@ _LABELS = re.compile(
 )
 _MOST_LABELS = 20
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+(\.\d{3})*,\d+")
-# 31.12.2025, 12/31/25, 2025-12-31, 2025-12, each with or without a time; and a time of the day.
+# 31.12.2025, 12/31/25, 2025-12-31, 2025-12, 31 Dec 2025, each with or without a time; a week, 2025-W52 or 2025-W52-3, and a
+# quarter, 2025-Q4; and a time of the day.
+_MONTH = "(Jan(uary)?|Feb(ruary)?|Mar(ch)?|Apr(il)?|May|June?|July?|Aug(ust)?|Sept?(ember)?|Oct(ober)?|Nov(ember)?|Dec(ember)?)"
 _DATE = re.compile(
-    r"(\d{1,2}([./-])\d{1,2}\2(19|20)\d\d|\d\d([./-])\d\d\4\d\d|(19|20)\d\d([./-])\d\d?(\6\d\d?)?)([T ,]+\d\d?:\d\d.*)?"
+    r"(\d{1,2}([./-])\d{1,2}\2(19|20)\d\d|\d\d([./-])\d\d\4\d\d|(19|20)\d\d([./-])\d\d?(\6\d\d?)?"
+    rf"|\d\d?[ .-]+{_MONTH}[ ,.-]+((19|20)\d\d|\d\d)|{_MONTH}[ .-]+(\d\d?,? )?(19|20)\d\d"
+    r"|(19|20)\d\d[ -]?(W\d\d(-?\d)?|Q\d))([T ,]+\d\d?:\d\d.*)?"
 )
+# 20251231 and, with a time, 202512312359 or 20251231235959.
+_DAY_NUMBER = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(([01]\d|2[0-3])[0-5]\d([0-5]\d)?)?")
+_FEWEST_DAYS = 3  # of other numbers of eight digits one in 28 is a day, at most
 _TIME = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp]\.?[Mm]\.?)?")
 # Names of columns that tell rows apart, if nearly all values differ.
 _KEYS = re.compile(r"(?i)(.*[_ -])?(id|ids|nr|no|num|number|index|idx|row|key|uuid)|.*[a-z](ID|Id|Nr|Key)")
 _FEW_NUMBERS = 5
+_NO_DATES = "it holds dates, which are no numbers; add a column of what matters, such as the hour or the weekday"
 # A column in which so many of the values are numbers was meant to hold numbers.
 _MOSTLY = 0.9
 
@@ -108,6 +116,8 @@ def _column(name: str, values: Sequence[str]) -> tuple[NumberColumn | CategoryCo
     numbers = _numbers(name, present)
     if numbers is None:
         return _names(name, present, without)
+    if _are_dates(numbers):
+        return without(_NO_DATES)
     if reason := _names_rows(name, numbers):
         return without(reason)
     if (numbers.min() >= 0) and _skewness(numbers) > _SKEWED:
@@ -123,7 +133,7 @@ def _names(name: str, present: list[str], without: Any) -> tuple[CategoryColumn 
     few = len(counts) <= _MOST_CATEGORIES and len(counts) <= max(2, _VALUES_PER_ROW * len(present))
     result: tuple[None, Choice]
     if _mostly(_DATE, counts):  # however few they are: as categories, all that come later would be unknown
-        result = without("it holds dates, which are no numbers; add a column of what matters, such as the hour or the weekday")
+        result = without(_NO_DATES)
     elif few:
         categories = tuple(sorted(counts))
         return CategoryColumn(name=name, categories=categories), Choice(
@@ -181,6 +191,13 @@ def _of_numbers(numbers: NDArray[np.float64]) -> str:
         held = named([f"{value:g}" for value in different])
         return f"it holds {len(different)} whole numbers: {held}; if they are a label, leave the column out"
     return f"its values are numbers, {numbers.min():.4g} to {numbers.max():.4g}"
+
+
+def _are_dates(numbers: NDArray[np.float64]) -> bool:
+    """Return whether nearly all numbers are days such as 20251231, of several days. All that come later would look abnormal."""
+    counts = Counter(f"{value:.17g}" for value in numbers)
+    days = sum(_DAY_NUMBER.fullmatch(text) is not None for text in counts)
+    return days >= _FEWEST_DAYS and _mostly(_DAY_NUMBER, counts)
 
 
 def _names_rows(name: str, numbers: NDArray[np.float64]) -> str:

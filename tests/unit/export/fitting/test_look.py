@@ -156,6 +156,17 @@ def test_columns_of_a_table_are_told_apart(tmp_path: Path) -> None:
         ([f"05/{1 + row % 28:02d}/26" for row in range(300)], "it holds dates"),
         ([f"2026-05-{1 + row % 28:02d}T08:00:00Z" if row else "" for row in range(300)], "it holds dates"),
         ([f"2026-{1 + row % 3:02d}" for row in range(300)], "it holds dates"),
+        ([f"2026-W{1 + row % 9:02d}" for row in range(300)], "it holds dates"),
+        ([f"2026W{1 + row % 9:02d}{1 + row % 7}" for row in range(300)], "it holds dates"),
+        ([f"2026-Q{1 + row % 4}" for row in range(300)], "it holds dates"),
+        ([f"{1 + row % 28} May 2026" for row in range(300)], "it holds dates"),
+        ([f"{1 + row % 28:02d}-Jan-26 08:00" for row in range(300)], "it holds dates"),
+        ([f"September {1 + row % 28}, 2026" for row in range(300)], "it holds dates"),
+        ([20260101 + row % 28 for row in range(300)], "it holds dates"),
+        ([20260101 + row // 100 for row in range(300)], "it holds dates"),
+        ([f"{20260101 + row % 28}.0" if row % 50 else "99999999" for row in range(300)], "it holds dates"),
+        ([f"202601{1 + row % 28:02d}{row % 24:02d}{row % 60:02d}" for row in range(300)], "it holds dates"),
+        ([f"202601{1 + row % 28:02d}{row % 24:02d}{row % 60:02d}59" for row in range(300)], "it holds dates"),
         ([f"{row % 24}:{row % 60:02d}" for row in range(300)], "it holds times, .* add a column of the hour"),
     ],
 )
@@ -172,10 +183,26 @@ def test_texts_that_resemble_times_and_come_again_are_categories(tmp_path: Path)
     more: dict[str, list[object]] = {
         "shift": [("06:00", "14:00", "22:00")[row % 3] for row in range(300)],
         "release": [f"1.2.{row % 3}" for row in range(300)],
+        "quarter": [f"Q{1 + row % 4}" for row in range(300)],
+        "month": ["Jan", "Mar", "Dec"] * 100,
+        "model": ["2024 Wagon", "2025 Qashqai", "Maybach 2020"] * 100,
     }
     made = plan(write_rows(tmp_path / "rows.csv", 300, more=more))
     assert isinstance(made.recipe.input, TableInput)
-    assert {"shift", "release"} <= {each.name for each in made.recipe.input.front_end.columns}
+    assert set(more) <= {each.name for each in made.recipe.input.front_end.columns}
+
+
+def test_numbers_of_eight_digits_that_are_no_days_are_numbers(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    more: dict[str, list[object]] = {
+        "cents": [int(value) for value in rng.integers(19_000_000, 21_000_000, 300)],
+        "article": [(20011234, 20015555, 20010101)[row % 3] for row in range(300)],
+        "plant": [(20010101, 20020202)[row % 2] for row in range(300)],
+        "grams": [f"{value:.2f}" for value in rng.normal(20260115, 5, 300)],
+    }
+    made = plan(write_rows(tmp_path / "rows.csv", 300, more=more))
+    assert isinstance(made.recipe.input, TableInput)
+    assert set(more) <= {each.name for each in made.recipe.input.front_end.columns if each.kind == "number"}
 
 
 def test_numbers_that_only_tell_rows_apart_are_left_out_in_any_order(tmp_path: Path) -> None:
