@@ -32,15 +32,20 @@ class ImagesToFit(KindToFit):
 
     def __init__(self) -> None:
         self.sizes, self.is_grey = Counter[tuple[int, int]](), list[bool]()
+        self.kinds, self.examples = Counter[str](), dict[str, str]()
 
     def look(self, entry: Entry, content: Content) -> None:
         """See KindToFit."""
         assert isinstance(content, FileContent)
         with content.open() as file, image_errors(file), Image.open(file, formats=FORMATS) as image:
             self.sizes[(image.height, image.width)] += 1
+            mode = image.mode
             image.draft("RGB", (64, 64))
             small = np.asarray(image.convert("RGB").resize((32, 32)), dtype=np.int16)
         self.is_grey.append(bool((small.max(axis=2) - small.min(axis=2)).max() < _COLOUR))
+        if kind := "in colour" if not self.is_grey[-1] else _kind_of_grey(mode):
+            self.kinds[kind] += 1
+            self.examples.setdefault(kind, entry.uri)
 
     def warnings(self) -> Iterator[str]:
         """See KindToFit."""
@@ -50,6 +55,13 @@ class ImagesToFit(KindToFit):
             yield (
                 f"the pictures have {len(self.sizes)} sizes, from {low[1]} x {low[0]} to {high[1]} x {high[0]}, and all become "
                 "one; a part that fills one picture is small in another, so crop them to what is to be judged if you can"
+            )
+
+        if len(self.kinds) > 1:
+            kinds = "; ".join(f"{count} {kind}, such as {self.examples[kind]}" for kind, count in self.kinds.most_common())
+            yield (
+                f"the pictures are of several kinds ({kinds}), in which the same thing looks different; fit those of one kind "
+                "by themselves, or save all alike"
             )
 
     def choose(self, wanted: Wanted) -> Chosen:
@@ -86,6 +98,13 @@ class ImagesToFit(KindToFit):
             what = f"pictures are {width:.0f} x {height:.0f}" if len(self.sizes) == 1 else what
             return f"{what}, and {LARGEST} pixels are trained in minutes without a GPU; small faults may need more"
         return f"{what}, and the network halves the sides twice and more"
+
+
+def _kind_of_grey(mode: str) -> str:
+    """Return what a grey picture is, by Pillow's mode of its file; an empty string for one that could have colour."""
+    if mode.startswith("I;16"):
+        return "in grey with 16 bits"
+    return "in grey with 8 bits" if mode in ("1", "L", "LA") else ""
 
 
 def _fitted(height: float, width: float) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from click.testing import CliRunner
+from PIL import Image
 from support.normal_folders import RATE, write_images, write_rows, write_signals, write_sounds
 
 from avizor_export.fitting.cli import fit
@@ -172,6 +173,24 @@ def test_images_of_a_hundred_sizes(tmp_path: Path) -> None:
     made = plan(tmp_path)
     assert any(re.search(r"the pictures have \d+ sizes, from \d\d x 16 to \d+ x 16", each) for each in made.warnings)
     assert made.recipe.input.fit == "letterbox"  # type: ignore[union-attr]
+
+
+def test_pictures_of_several_kinds_are_said(tmp_path: Path) -> None:
+    for path in sorted(write_images(tmp_path, 60).iterdir())[40:]:
+        grey = np.asarray(Image.open(path))
+        deep = Image.fromarray(grey.astype(np.uint16) * 16)
+        (deep if path.name < "050" else Image.fromarray(np.stack([grey, 255 - grey, grey], axis=2))).save(path)
+    counted = r"40 in grey with 8 bits, such as \S+0\d\d.png; 10 in (grey with 16 bits|colour), such as .*; 10 in "
+    (warning,) = plan(tmp_path).warnings
+    assert re.match(
+        rf"the pictures are of several kinds \({counted}.*\), in which the same thing looks different; fit ", warning
+    )
+
+
+def test_grey_pictures_need_no_word_if_some_are_stored_as_colour(tmp_path: Path) -> None:
+    for path in sorted(write_images(tmp_path, 60).iterdir())[40:]:
+        Image.open(path).convert("RGB").save(path)
+    assert plan(tmp_path).warnings == ()
 
 
 def test_items_that_are_all_equal(tmp_path: Path) -> None:
