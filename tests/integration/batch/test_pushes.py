@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 import shutil
 import socket
 import subprocess
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
-from integration.jobs import Sink, batch, command, files_below, one_sentence, part_digests
+from integration.jobs import Sink, batch, command, files_below, one_sentence, part_digests, start
 from support.sounds import tone, write_wav
 
 
@@ -95,6 +97,30 @@ def test_a_success_is_pushed_with_its_figures(few_recordings: Path, models: Path
     other = tmp_path / "other"
     parts = {path for table in ("rounds", "windows", "recordings") for path in (other / table).iterdir()}
     assert part_digests(other).keys() == {str(path.relative_to(other)) for path in parts}
+
+
+def test_a_running_job_serves_how_far_it_is(many_recordings: Path, models: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = start(*command(many_recordings, models, tmp_path / "out", "--metrics-port", str(port)))
+    served: list[tuple[float, ...]] = []
+    while process.poll() is None:
+        with contextlib.suppress(OSError):  # it does not listen yet, or no more
+            served.append(figures(port))
+        time.sleep(0.05)
+    assert process.returncode == 0
+    assert {(running, planned) for running, planned, *_ in served} <= {(1, 0), (1, 400), (0, 400)}
+    done = [files for *_, files in served]
+    assert done == sorted(done)
+    assert [files for files in done if 0 < files < 400], done
+
+
+def figures(port: int) -> tuple[float, ...]:
+    """What a job serves: whether it runs, the files that are planned, and those that are done."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    names = ("running", "planned_files", "files_total")
+    return tuple(float(re.findall(rf"^avizor_batch_{name} (\S+)$", text, re.MULTILINE)[0]) for name in names)
 
 
 @pytest.mark.slow
