@@ -26,16 +26,21 @@ def gateway(models: Path) -> Iterator[Gateway]:
 
 
 def test_outputs_come_with_the_verdicts_and_classes_that_they_belong_to(gateway: Gateway) -> None:
-    names = ["error_map", "embedding", "error_map"]
+    names = ["error_map", "embedding", "reconstruction", "error_map"]
     request = pb.DetectAnomalyRequest(model="normal", items=[sound(1.5, "a"), pb.Item()], outputs=names)
     good, bad = asyncio.run(detect_anomaly(gateway, request, call("DetectAnomaly"))).items
-    assert sorted(good.outputs) == ["embedding", "error_map"]
+    assert sorted(good.outputs) == ["embedding", "error_map", "reconstruction"]
+    assert list(good.outputs["reconstruction"].shape) == [3, 1, 16, 17]
     map = good.outputs["error_map"]
     assert (map.dtype, list(map.shape)) == ("float32", [3, 1, 16, 17])
     scores = np.frombuffer(map.data, "<f4").reshape(3, -1).mean(axis=1)
     np.testing.assert_allclose(scores, [window.score for window in good.windows], rtol=1e-5)
     assert bad.error.code
     assert not bad.outputs
+    (made,) = asyncio.run(
+        reconstruct(gateway, pb.ReconstructRequest(model="normal", items=[sound(1.5, "a")]), call("Reconstruct"))
+    ).items
+    assert good.outputs["reconstruction"] == made.tensor
 
     plain = pb.ClassifyRequest(model="kinds", items=[sound(1.5)], top_k=3)
     (item,) = asyncio.run(classify(gateway, plain, call("Classify"))).items
