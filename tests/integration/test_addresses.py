@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 from integration.gateway import AVIZOR, gateway
+from integration.http_client import ask
 from integration.jobs import batch
 from support.sounds import tone, write_wav
 from support.warm_starts import warm_run
@@ -39,6 +40,8 @@ def test_the_gateway_listens_on_either_spelling_of_an_address(models: Path, host
             answer = health(target)
             assert (answer.returncode, answer.stdout) == (0, "SERVING\n"), answer.stderr
         assert "avizor_engine_up" in str(running.metrics())
+        assert running.http_url.startswith(f"http://{shown}:")
+        assert ask(running.http_url, "/v1/models").code == 200
 
 
 def test_brackets_are_put_where_they_belong() -> None:
