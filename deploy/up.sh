@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 setting() { # NAME DEFAULT: from the environment, else from .env, else the default
   local found=${!1:-}
-  [[ -n $found || ! -f .env ]] || found=$(sed -n "s/^$1=//p" .env | tail -n 1)
+  [[ -n $found || ! -f .env ]] || found=$(sed -n "s/^$1=//p" .env | tail -n 1 | sed -E "s/^([\"'])(.*)\1\$/\2/")
   echo "${found:-$2}"
 }
 

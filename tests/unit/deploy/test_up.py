@@ -70,7 +70,8 @@ def test_with_models_nothing_is_installed_or_trained(clone: Path) -> None:
     assert "called compose up --build --detach" in done.stdout
 
 
-def test_a_folder_that_is_named_is_used_and_never_filled(clone: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("quote", ["", '"', "'"])
+def test_a_folder_that_is_named_is_used_and_never_filled(clone: Path, tmp_path: Path, quote: str) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     refused = up(clone, AVIZOR_MODELS=str(mine))
@@ -78,10 +79,10 @@ def test_a_folder_that_is_named_is_used_and_never_filled(clone: Path, tmp_path: 
     assert f"AVIZOR_MODELS={mine} holds no model" in refused.stderr
     assert "called" not in refused.stdout
     put_model(mine)
-    (clone / ".env").write_text(f"AVIZOR_MODELS={mine}\n")
+    (clone / ".env").write_text(f"AVIZOR_MODELS={quote}{mine}{quote}\n")  # as Compose reads it
     done = up(clone)
     assert "called make" not in done.stdout
-    assert str(mine) in done.stdout
+    assert f"models        {mine}\n" in done.stdout, done.stderr
 
 
 def test_it_says_the_address_where_the_token_is_and_the_next_step(clone: Path) -> None:
