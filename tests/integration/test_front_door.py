@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,8 @@ from tritonclient.utils import InferenceServerException
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.arrays import Array
 
+PAGE = "https://a.example"  # the origin of web pages that may call
+
 
 @dataclass(frozen=True)
 class Site:
@@ -40,15 +43,16 @@ class Site:
 @pytest.fixture(scope="module")
 def site(models: Path, triton_install: TritonInstall, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("door")
-    tokens = token_file(folder, free="", limited="models=kinds", paced="rate=1000")
+    tokens = token_file(folder, free="", limited="models=kinds", paced="rate=1000", slow="rate=0.001")
     with (
         TritonServer(triton_install, models) as triton,
-        gateway(models, "--tokens", folder / "tokens", "--alpha", 0.05) as behind,
+        gateway(models, "--tokens", folder / "tokens", "--alpha", 0.05, "--cors-origin", PAGE) as behind,
         front_door(
             folder,
             triton_8001=triton.grpc_url,
             triton_8000=triton.http_url.removeprefix("http://"),
             gateway_50051=behind.address,
+            gateway_8080=behind.http_url.removeprefix("http://"),
         ) as door,
     ):
         yield Site(door, behind, triton, tokens)
@@ -145,6 +149,50 @@ def test_the_rest_form_goes_to_triton_with_json_and_with_binary_tensors(site: Si
         tensor.set_data_from_numpy(np.zeros((1, 32, 32, 1), np.uint8), binary_data=True)
         binary = client.infer("digits", [tensor], headers=site.headers("free"))
         assert binary.as_numpy("probabilities").sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_typed_calls_over_http_go_to_the_gateway_with_its_statuses(site: Site) -> None:
+    door, free, limited = site.door, site.tokens["free"], site.tokens["limited"]
+    as_file = {"data": IMAGE.image, "headers": {"content-type": "image/png"}}
+    status, answer = door.get("/v1/models/digits:classify?top_k=2", free, **as_file)
+    assert (status, len(json.loads(answer)["items"][0]["classes"])) == (200, 2)
+    body = json.dumps({"model": "digits", "items": [{"image": b64encode(IMAGE.image).decode()}], "topK": 2}).encode()
+    as_json = {"data": body, "headers": {"content-type": "application/json"}}
+    assert door.get("/avizor.v1.InferenceService/Classify", free, **as_json) == (200, answer)
+    assert [each["name"] for each in json.loads(door.get("/v1/models", limited)[1])["models"]] == ["kinds"]
+    for path, token, code in (
+        ("/v1/models/digits:classify", limited, 403),
+        ("/v1/models/none:classify", free, 404),
+        ("/v1/models/digits:classify?top_k=-1", free, 400),
+        ("/v1/models/digits:classify", "wrong", 401),
+    ):
+        status, answer = door.get(path, token, **as_file)
+        assert (status, status == 401 or "message" in json.loads(answer)) == (code, True), answer
+    assert [door.get("/v1/models", site.tokens["slow"])[0] for _ in range(2)] == [200, 429]
+
+
+def test_tensors_of_a_restricted_token_go_to_the_gateway_over_http_too(site: Site) -> None:
+    before = infer_requests(site)
+    tensor = {"name": "waveform", "shape": [1, 4096], "datatype": "FP32", "data": [0] * 4096}
+    body = {"data": json.dumps({"inputs": [tensor]}).encode(), "method": "POST"}
+    for model, code in (("kinds", 200), ("digits", 403)):
+        assert site.door.get(f"/v2/models/{model}/infer", site.tokens["limited"], **body)[0] == code
+    assert infer_requests(site) == before + 2
+
+
+def test_a_web_page_that_the_gateway_names_may_call_and_its_browser_asks_for_leave_without_a_token(site: Site) -> None:
+    path, origin = "/v1/models/digits:classify", {"origin": PAGE}
+    asks = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    for where in (path, "/avizor.v1.InferenceService/Classify"):
+        assert site.door.get(where, method="OPTIONS", headers=origin | asks)[0] == 200
+        assert site.door.get(where, method="OPTIONS", headers={"origin": "https://b.example"} | asks)[0] == 403
+        assert site.door.get(where, method="OPTIONS")[0] == 401
+    assert site.door.get(path, data=IMAGE.image, headers=origin)[0] == 401
+    as_page = origin | {"content-type": "image/png"}
+    assert site.door.get(path, site.tokens["free"], data=IMAGE.image, headers=as_page)[0] == 200
+    others = ("/v2", "/v2/models/digits/infer", "/pushgateway/metrics/job/x", "/", "/v1/../v2", "/v1/%2e%2e/v2")
+    for other in (*others, "/inference.GRPCInferenceService/ModelInfer", "/grpc.health.v1.Health/Check"):
+        assert site.door.get(other, method="OPTIONS", headers=origin | asks)[0] in (401, 404), other
 
 
 @pytest.mark.parametrize(
