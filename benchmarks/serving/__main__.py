@@ -42,12 +42,13 @@ FRONT_DOOR_GOALS = {LENET.name: 0.80, R18.name: 0.95}
 
 @dataclass(frozen=True)
 class Result:
-    """Holds one measurement: requests/s, latencies in ms, and the server's CPU time of a request in us."""
+    """Holds one measurement: requests/s, latencies in ms, and the server's CPU time of a request in us, also by its parts."""
 
     rate: float
     p50: float
     p99: float
     cpu_us: float
+    parts_us: dict[str, float]
 
 
 Open = Callable[[Path], AbstractContextManager[Served]]
@@ -157,29 +158,38 @@ def _load(served: Served, request: Path, callers: int, seconds: float) -> Result
         command += ["--metadata", f"{key}={value}"]
     before = served.cpu_s()
     done = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
-    cpu = served.cpu_s() - before
+    cpu = {part: seconds - before[part] for part, seconds in served.cpu_s().items()}
     answer = json.loads(done.stdout)
     if answer["failed"]:
         raise SystemExit(f"{answer['failed']} requests failed: {answer['errors']}")
     latencies = sorted(answer["latencies"])
     # The warm-up's requests used CPU time as well.
     share = answer["seconds"] / (answer["seconds"] + 1.0)
+    parts = {part: 1e6 * seconds * share / len(latencies) for part, seconds in cpu.items()}
     return Result(
         rate=len(latencies) / answer["seconds"],
         p50=1e3 * latencies[len(latencies) // 2],
         p99=1e3 * latencies[int(len(latencies) * 0.99)],
-        cpu_us=1e6 * cpu * share / len(latencies),
+        cpu_us=sum(parts.values()),
+        parts_us=parts,
     )
 
 
 def _print_table(model: BenchModel, results: dict[str, dict[int, list[Result]]]) -> None:
     print(f"\n{model.title}: requests/s (lowest to highest) at concurrency {', '.join(map(str, CONCURRENCIES))}; at 32: ms, us")
-    print(f"{'server':<18}" + "".join(f"{callers:>24}" for callers in CONCURRENCIES) + f"{'p50':>8}{'p99':>8}{'CPU us':>8}")
+    print(
+        f"{'server':<20}" + "".join(f"{callers:>24}" for callers in CONCURRENCIES) + f"{'p50':>8}{'p99':>8}{'CPU us':>8}  of it"
+    )
     for name, by_callers in results.items():
         cells = "".join(f"{_range([each.rate for each in by_callers[callers]]):>24}" for callers in CONCURRENCIES)
         last = by_callers[CONCURRENCIES[-1]]
         p50, p99, cpu = (statistics.median(getattr(each, key) for each in last) for key in ("p50", "p99", "cpu_us"))
-        print(f"{name:<18}{cells}{p50:>8.1f}{p99:>8.1f}{cpu:>8.0f}")
+        print(f"{name:<20}{cells}{p50:>8.1f}{p99:>8.1f}{cpu:>8.0f}  {_parts([each.parts_us for each in last])}")
+
+
+def _parts(results: list[dict[str, float]]) -> str:
+    medians = {part: statistics.median(each[part] for each in results) for part in results[0]}
+    return ", ".join(f"{part} {us:.0f}" for part, us in medians.items() if us >= 0.5)
 
 
 def _range(values: list[float]) -> str:

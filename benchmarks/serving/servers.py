@@ -45,11 +45,26 @@ class Served:
     metadata: dict[str, str] = field(default_factory=dict)
     connections: int = 1
 
-    def cpu_s(self) -> float:
-        """Return the CPU time of its processes and their children so far, in seconds."""
-        everyone = {process for each in self.processes for process in (each, *each.children(recursive=True))}
-        times = [process.cpu_times() for process in everyone]
-        return float(sum(time.user + time.system for time in times))
+    def cpu_s(self) -> dict[str, float]:
+        """Return the CPU time so far of each part of its processes, in seconds.
+
+        Parts of a process of Python are its first thread, which has the event loop if there is one, its other threads, and the
+        processes that it has started. Any other process, such as nginx or Triton, is one part with those that it has started.
+        """
+        parts: dict[str, float] = {}
+        for process in self.processes:
+            own = process.cpu_times()
+            below = [each.cpu_times() for each in process.children(recursive=True)]
+            started = float(sum(time.user + time.system for time in below))
+            if (name := process.name()).startswith(("python", "avizor", "mlserver")):
+                threads = {thread.id: thread.user_time + thread.system_time for thread in process.threads()}
+                first = threads[process.pid]
+                found = {"first thread": first, "other threads": own.user + own.system - first, "processes": started}
+            else:
+                found = {name: own.user + own.system + started}
+            for part, seconds in found.items():
+                parts[part] = parts.get(part, 0.0) + seconds
+        return parts
 
 
 @contextlib.contextmanager
