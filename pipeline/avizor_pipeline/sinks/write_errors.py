@@ -15,7 +15,7 @@ _REMEDIES = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space, or raise the quota",
     errno.EEXIST: "move away what is there",
-    errno.ENOENT: "see that nobody removes folders of the job",
+    errno.ENOENT: "put back what was removed, replaced or unmounted while the job ran",
     errno.EFBIG: "raise the limit of a file's size",
     errno.EROFS: "make it writable",
     errno.EACCES: "make it writable",

@@ -142,7 +142,7 @@ def test_what_is_removed_while_a_job_runs_does_not_end_well_and_is_computed_agai
     assert f"Error: {out}/{gone}" in error
     # A worker that was about to write there has said so itself.
     ended = "removed while the job ran: run the same command again, which computes what is missing"
-    assert ended in error or "(no such file or directory); finished shards are kept: see that nobody removes" in error
+    assert ended in error or "(no such file or directory); finished shards are kept: put back what was removed" in error
     assert "job.json was removed while the job ran, and is written again" in error
     assert not (out / "summary.json").exists()
     assert batch(many_recordings, models, out).returncode == 0
