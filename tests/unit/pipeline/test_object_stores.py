@@ -78,6 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = [f"{path.parent.name}/{path.name}" for path in sorted((folder / "sounds").rglob("*.wav"))]
     (folder / "sounds" / "list.txt").write_text("".join(f"{name}\n" for name in names))
     (folder / "sounds" / "list.csv").write_text("path,machine\n" + "".join(f"{name},m\n" for name in names))
+    pq.write_table(pa.table({"path": names, "machine": ["m"] * len(names)}), folder / "sounds" / "list.parquet")
     pictures = {f"{source}/{number}.png": png(number) for number in range(4) for source in "ab"} | {"a/x.png": b"\x89PNG"}
     (folder / "pictures").mkdir()
     for name, data in pictures.items():
@@ -86,7 +87,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tar(folder / "pictures.tar", pictures)
     write_tar(folder / "pictures.tar.gz", pictures)
     write_column(folder / "pictures.parquet", pictures, rows=2)
-    np.save(folder / "pictures.npy", np.random.default_rng(0).integers(0, 256, (5, 32, 32, 1), np.uint8))
+    arrays = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 1), np.uint8)
+    np.save(folder / "pictures.npy", arrays)
+    np.savez_compressed(folder / "pictures.npz", arrays)
     (folder / "rows.csv").write_text("bank,amount,hour,country\na,12,3,ES\nb,13\na,,5,IT\nb,x,4,FR\n")
     table = pa.table({"amount": [1.0, None, 3.0], "hour": [1, 2, 3], "country": ["ES", "FR", None]})
     pq.write_table(table, folder / "rows.parquet", row_group_size=2)
@@ -106,11 +109,13 @@ def url(folder: Path, server: S3) -> str:
         ("sounds/**/*.wav", "kinds", {}),
         ("sounds/b/2 #é.wav", "normal", {}),
         ("sounds/list.csv", "normal", {"path_column": "path", "source_column": "machine"}),
+        ("sounds/list.parquet", "normal", {"path_column": "path", "source_column": "machine"}),
         ("pictures", "digits", {}),
         ("pictures.tar", "digits", {}),
         ("pictures.tar.gz", "digits", {}),
         ("pictures.parquet", "digits", {"bytes_column": "image", "source_column": "machine"}),
         ("pictures.npy", "digits", {}),
+        ("pictures.npz", "digits", {}),
         ("rows.csv", "transfers", {"source_column": "bank"}),
         ("rows.parquet", "transfers", {}),
     ],
