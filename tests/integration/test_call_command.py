@@ -177,6 +177,14 @@ def test_a_table_with_another_separator_is_refused_as_by_a_job(folder: Path, sep
     assert f"UNREADABLE: its columns are separated by {separator!r}, and tables are read with commas" in result.stdout
 
 
+def test_rows_that_are_not_in_utf8_are_told_with_the_command_that_converts_them(folder: Path) -> None:
+    Path("rows.csv").write_bytes("amount,hour,country\n70,12,ES\n70,12,España\n".encode("cp1252"))
+    assert run("detect", "transfers", "rows.csv").stderr.splitlines()[-1] == (
+        "Error: rows.csv: is not in UTF-8; if a program of Windows such as Excel wrote it, convert it with "
+        "`iconv -f WINDOWS-1252 -t UTF-8 rows.csv > rows-utf8.csv`"
+    )
+
+
 def test_columns_that_the_model_does_not_take_are_ignored_and_one_that_it_lacks_is_named(folder: Path) -> None:
     Path("rows.csv").write_text("id,amount,note,hour,country\nx1,70,a text,12,ES\nx2,NA,,3,FR\n")
     first, second = lines(run("detect", "transfers", "rows.csv", "--json"))

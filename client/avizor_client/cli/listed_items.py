@@ -6,6 +6,7 @@ import csv
 import glob
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -173,5 +174,14 @@ def _rows(path: str, model: Model, rule: Rule) -> Iterator[Listed | Unreadable]:
         yield Unreadable(path, str(error))
     except OSError as error:
         raise unreadable(path, error) from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: {_not_utf8(path)}") from error
+    except csv.Error as error:
         raise InputError(f"{path}: cannot be read as CSV ({error}); name another file") from error
+
+
+def _not_utf8(path: str) -> str:
+    """Return that a table is not in UTF-8, and how to convert it. avizor_inference has the same."""
+    made = str(Path(path).with_suffix("")) + "-utf8" + Path(path).suffix
+    command = f"iconv -f WINDOWS-1252 -t UTF-8 {shlex.quote(path)} > {shlex.quote(made)}"
+    return f"is not in UTF-8; if a program of Windows such as Excel wrote it, convert it with `{command}`"

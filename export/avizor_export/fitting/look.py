@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from itertools import islice
@@ -29,7 +28,7 @@ LOOKED_AT = 500  # items; of a table so many times as many rows
 _ROWS_PER_ITEM = 10
 _NAMED = 5  # tables that cannot be read, or have other columns
 _HEADERS = 1000  # of so many tables the columns are compared
-_FIRST_LINE, _LOOKED_AT_BYTES = 1 << 20, 1 << 20
+_FIRST_LINE = 1 << 20
 
 
 def looked_at(unreadable: Unreadable, kind: KindToFit, numbers: Sequence[int], seed: int = 0) -> KindToFit:
@@ -129,12 +128,7 @@ def _refuse_other_separator(entry: Entry, file: BinaryIO) -> None:
     """
     if not (separator := other_separator_of(file.readline(_FIRST_LINE))):
         return
-    try:
-        getincrementaldecoder("utf-8")().decode(file.read(_LOOKED_AT_BYTES))
-        encoding = "utf-8-sig"
-    except UnicodeDecodeError:
-        encoding = "cp1252"  # what Excel writes
-    command = conversion(separator, "TABLE.csv" if is_url(entry.path) else str(entry.path), encoding)
+    command = conversion(separator, "TABLE.csv" if is_url(entry.path) else str(entry.path))
     raise DatasetError(
         f"{entry.file_uri}: its columns are separated by {separator!r}, and tables are read with commas and decimal points: "
         f"make one with `{command}`, and give that"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from avizor_inference.errors import ExportError
+from avizor_inference.items.text_encoding import line_not_utf8
 
 
 def read_labels(path: Path) -> list[str]:
@@ -15,9 +16,11 @@ def read_labels(path: Path) -> list[str]:
     no labels, or has a blank line between labels.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ExportError(f"{path}: cannot be read ({error}); save it as UTF-8") from error
+        where = line_not_utf8(content.split(b"\n"), path)
+        raise ExportError(f"{path}: {where}") from error
     except OSError as error:
         raise ExportError(f"{path}: cannot be read ({error.strerror}); write the path of a text file of labels") from error
     labels = [line.strip() for line in text.split("\n")]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 from avizor_inference.error_text import one_line
+from avizor_inference.items.text_encoding import not_utf8
 
 _OTHER_SEPARATORS = (";", "\t", "|")
 
@@ -34,19 +36,25 @@ def other_separator_of(first_line: bytes) -> str:
     return next((mark for mark in _OTHER_SEPARATORS if mark.encode() in first_line), "")
 
 
-def why_unreadable(suffix: str, first_line: bytes, error: Exception) -> str:
+def why_unreadable(path: Path, first_line: bytes, error: Exception) -> str:
     """Return, for a message, why a table could not be read: with decimal commas a row has more columns than its header."""
+    suffix = path.suffix.lower()
+    if b"\0" in first_line and suffix == ".csv":
+        return f"it {not_utf8(first_line, path)}"
     separator = other_separator_of(first_line) if suffix == ".csv" else ""
     return _to_convert(separator) if separator else f"cannot be read as {suffix[1:]}: {one_line(error)}"
 
 
-def conversion(separator: str, table: str = "TABLE.csv", encoding: str = "utf-8-sig") -> str:
+def conversion(separator: str, table: str = "TABLE.csv") -> str:
     """Return a command that writes a table with commas and decimal points, in UTF-8, which its readers take.
 
-    A number with a decimal comma becomes one with a point, and loses the points of its thousands; all other texts stay.
+    A number with a decimal comma becomes one with a point, and loses the points of its thousands; all other texts stay. Bytes
+    that are not in UTF-8 are read as Excel writes them.
     """
     code = (
-        f"import csv, re, sys; sys.stdin.reconfigure(encoding={encoding!r}); "
+        "import codecs, csv, re, sys; codecs.register_error('excel', "
+        "lambda e: (e.object[e.start:e.end].decode('cp1252'), e.end)); "
+        "sys.stdin.reconfigure(encoding='utf-8-sig', errors='excel'); "
         "sys.stdout.reconfigure(encoding='utf-8', newline=''); "
         r"csv.writer(sys.stdout).writerows([v.replace('.', '').replace(',', '.') if re.fullmatch(r'[+-]?[\d.]+,\d+', v) else v "
         f"for v in row] for row in csv.reader(sys.stdin, delimiter={separator!r}))"

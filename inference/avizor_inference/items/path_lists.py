@@ -16,6 +16,7 @@ from avizor_inference.items.column_names import no_such_column, why_unreadable
 from avizor_inference.items.file_access import first_line_of, name_of, open_file
 from avizor_inference.items.find_files import find_files
 from avizor_inference.items.object_files import check_store, is_object
+from avizor_inference.items.text_encoding import not_utf8
 from avizor_inference.object_store import is_url
 
 LIST_SUFFIXES = (".txt", ".lst")
@@ -78,7 +79,7 @@ def listed_files(root: Path) -> Iterator[Path]:
     with _opened(root) as file:
         start = file.read(_BLOCK)
         if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise DatasetError(f"{name_of(str(root))} is UTF-16; save the list as UTF-8")
+            raise DatasetError(f"{name_of(str(root))}: it {not_utf8(start, root)}")
         file.seek(len(codecs.BOM_UTF8) if start.startswith(codecs.BOM_UTF8) else 0)
         for path in _ended_by_nul(file) if b"\0" in start else (line.rstrip(b"\r\n") for line in file):
             if path:
@@ -138,11 +139,9 @@ def table_files(root: Path, column: str, source_column: str = "") -> Iterator[tu
                         raise DatasetError(f"{name_of(str(root))} holds {path!r}, which no file can be called; correct it")
                     yield _below(root.parent, path), "".join(source)
     except UnicodeDecodeError as error:  # of the header
-        raise DatasetError(f"{name_of(str(root))} is not in UTF-8; save it as UTF-8") from error
+        raise DatasetError(f"{name_of(str(root))}: it {not_utf8(first_line_of(root), root)}") from error
     except (OSError, pa.ArrowException) as error:
-        raise DatasetError(
-            f"{name_of(str(root))}: {why_unreadable(root.suffix.lower(), first_line_of(root), error)}"
-        ) from error
+        raise DatasetError(f"{name_of(str(root))}: {why_unreadable(root, first_line_of(root), error)}") from error
 
 
 def _batches(file: BinaryIO, suffix: str, pyarrow: Any) -> tuple[Any, Iterator[Any]]:

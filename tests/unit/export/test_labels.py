@@ -35,7 +35,10 @@ def test_labels_are_what_is_seen(tmp_path: Path, content: bytes, labels: list[st
     [
         (b"cat\n\ndog\n", "line 2 is blank"),
         (b"\n\n", "holds no labels"),
-        (b"caf\xe9\n", "save it as UTF-8"),
+        (
+            b"th\xc3\xa9\ncaf\xe9\n",
+            r"line 2 \(byte 0xe9\) is not in UTF-8; .* `iconv -f WINDOWS-1252 -t UTF-8 .*labels\.txt",
+        ),
         (None, "No such file"),
     ],
 )

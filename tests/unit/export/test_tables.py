@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -199,11 +200,28 @@ def test_unknown_categories_are_counted(tmp_path: Path, caplog: pytest.LogCaptur
     )
 
 
-@pytest.mark.parametrize("text", ["amount,country,hour\n1,España,3\n", "año,amount,country,hour\n1,1,ES,3\n"])
-def test_a_file_in_another_encoding(tmp_path: Path, text: str) -> None:
-    (tmp_path / "rows.csv").write_bytes(text.encode("latin-1"))
-    with pytest.raises(DatasetError, match=r"rows\.csv is not in UTF-8; save it as UTF-8"):
-        read_table(tmp_path / "rows.csv", SPEC).rows()
+@pytest.mark.parametrize(
+    ("text", "encoding", "wrong"),
+    [
+        (
+            "amount,country,hour\n1,ES,2\n1,España,3\n",
+            "cp1252",
+            r"line 3 \(byte 0xf1\) is not in UTF-8; if a program of Windows",
+        ),
+        ("año,amount,country,hour\n1,1,ES,3\n", "cp1252", r"line 1 \(byte 0xf1\) is not in UTF-8; if a program of Windows"),
+        ("año,amount,country,hour\n1,1,ES,3\n", "utf-16", "it is in UTF-16, not in UTF-8; convert it"),
+    ],
+)
+def test_a_file_in_another_encoding_is_told_with_the_command_that_converts_it(
+    tmp_path: Path, text: str, encoding: str, wrong: str
+) -> None:
+    path = tmp_path / "of may.csv"
+    path.write_bytes(text.encode(encoding))
+    with pytest.raises(DatasetError, match=rf"of may\.csv: {wrong}.* with `iconv ") as caught:
+        read_table(path, SPEC).rows()
+    subprocess.run(str(caught.value).split("`")[1], shell=True, check=True)
+    (made,) = tmp_path.glob("*-utf8.csv")
+    assert made.read_text(encoding="utf-8") == text
 
 
 def test_a_suffix_in_capitals(tmp_path: Path) -> None:

@@ -77,7 +77,10 @@ def test_a_list_as_windows_saves_it_is_read_and_one_that_is_no_utf_8_is_named(fo
     (folder / "list.txt").write_text(text, encoding="utf-8-sig", newline="")
     assert listed(folder / "list.txt", folder) == [("a/1.wav", "a"), ("a/2.wav", "a")]
     (folder / "list.txt").write_text(text, encoding="utf-16", newline="")
-    with pytest.raises(DatasetError, match=r"list\.txt is UTF-16; save the list as UTF-8"):
+    with pytest.raises(
+        DatasetError,
+        match=r"list\.txt: it is in UTF-16, not in UTF-8; convert it with `iconv -f UTF-16 -t UTF-8 .*/list\.txt > ",
+    ):
         listed(folder / "list.txt", folder)
 
 
@@ -112,7 +115,10 @@ def test_a_table_lists_files_below_its_folder_with_their_sources(folder: Path, s
     ("data", "said"),
     [
         (b"file,file\na/1.wav,a/2.wav\n", "list.csv has more than one column 'file'; leave one of them out"),
-        (b"file,gr\xf6sse\na/1.wav,1\n", "list.csv is not in UTF-8; save it as UTF-8"),
+        (
+            b"file,gr\xf6sse\na/1.wav,1\n",
+            "list.csv: it is not in UTF-8; if .* `iconv -f WINDOWS-1252 -t UTF-8 .*list.csv > .*list-utf8.csv`",
+        ),
         (b"file\na/1\0.wav\n", r"list.csv holds 'a/1\\x00.wav', which no file can be called"),
         (b"file;hours\na/1.wav;1,5\n", "list.csv: its columns look separated by ';'; .* so convert it: python -c "),
     ],

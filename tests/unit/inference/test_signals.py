@@ -270,7 +270,9 @@ def test_columns_by_name_need_a_line_of_names() -> None:
     assert "does not name the columns" in str(refused(b"1,2\n", named))
     assert "no column named 'b'; it has 'a', 'c'" in str(refused(b"a,c\n1,2\n", named))
     assert "over 1048576 characters" in str(refused(b"1," * 2**21, TWO))
-    assert "not text in UTF-8" in str(refused("a,b\n1,2\n".encode("utf-16"), TWO))
+    assert "line 1 is in UTF-16, not in UTF-8; convert it with `iconv -f UTF-16 -t UTF-8 TABLE.csv > TABLE-utf8.csv`" in str(
+        refused("a,b\n1,2\n".encode("utf-16"), TWO)
+    )
 
 
 def test_wav_keeps_floats_beyond_full_scale_and_is_resampled_to_the_models_rate(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from avizor_inference.errors import MediaError
+from avizor_inference.items.text_encoding import not_utf8
 
 # Bytes of the longest record, with the lines that are within its quotes. A quote that is never closed ends here, too.
 LONGEST_RECORD = 1 << 20
@@ -47,7 +48,7 @@ def values_of(record: bytes) -> list[str]:
     try:
         return next(csv.reader([record.decode()], strict=True), [])
     except UnicodeDecodeError as error:
-        raise ValueError("is not in UTF-8; save the file as UTF-8") from error
+        raise ValueError(not_utf8(record)) from error
     except csv.Error as error:
         raise ValueError(f"is not a record of a CSV file ({error})") from error
 

@@ -24,6 +24,7 @@ from avizor_inference.items.file_access import first_line_of, name_of, open_file
 from avizor_inference.items.input_spec import CategoryColumn, TableInput
 from avizor_inference.items.kinds.table import encode_names
 from avizor_inference.items.object_files import check_store
+from avizor_inference.items.text_encoding import line_not_utf8
 from avizor_inference.object_store import is_url
 
 _log = logging.getLogger(__name__)
@@ -109,8 +110,15 @@ def read_table(path: Path, spec: TableInput, texts: Iterable[str] = ()) -> Table
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         check_store()
         if isinstance(error, UnicodeDecodeError) or "invalid UTF8" in str(error):
-            raise DatasetError(f"{path} is not in UTF-8; save it as UTF-8") from error
-        raise DatasetError(f"{path}: {why_unreadable(path.suffix.lower(), first_line_of(path), error)}") from error
+            raise DatasetError(f"{path}: {_not_utf8(path)}") from error
+        raise DatasetError(f"{path}: {why_unreadable(path, first_line_of(path), error)}") from error
+
+
+def _not_utf8(path: Path) -> str:
+    if path.suffix.lower() == ".parquet":
+        return "holds texts that are not in UTF-8; write the file again"
+    with open_file(path) as file:
+        return line_not_utf8(file, path)
 
 
 def _opened(path: Path) -> AbstractContextManager[Path | BinaryIO]:

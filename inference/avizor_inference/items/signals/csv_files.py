@@ -11,6 +11,7 @@ import numpy as np
 
 from avizor_inference.errors import MediaError
 from avizor_inference.items.signals.layout import Block, Layout, listed, place_of
+from avizor_inference.items.text_encoding import not_utf8
 
 _CHUNK = 2**20  # bytes, and the longest line
 # What may separate columns, if the model's input does not say it: the first of them that the first line contains.
@@ -57,7 +58,7 @@ def _text(line: bytes, number: int) -> str:
     try:
         text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip("\r ")
     except UnicodeDecodeError as error:
-        raise MediaError(f"line {number} is not text in UTF-8") from error
+        raise MediaError(f"line {number} {not_utf8(line)}") from error
     if "\0" in text:
         raise MediaError(f"line {number} is not text; .npy, .npz, .mat, .csv and .wav files are read")
     return text
