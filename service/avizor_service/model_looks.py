@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from avizor_inference.repository.fingerprint import Fingerprint
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.version_choice import chosen_version
 from avizor_service.version_state import VersionState
+
+_log = logging.getLogger(__name__)
 
 # What the system says of itself, not of a file: the same file may be read a moment later.
 _SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT)
@@ -72,7 +75,10 @@ def quick_look(repository: ModelRepository, name: str) -> Look:
 
 
 def compare_choice(repository: ModelRepository, name: str, loaded: int, engine_options: str, problems: Problems) -> None:
-    """Note if Triton has loaded another version than config.pbtxt chooses: a command was killed between the two steps."""
+    """Note if Triton has loaded another version than config.pbtxt chooses: a command was killed between the two steps.
+
+    If the newest one is to be served, its files look as if it had only been published, which is no fault: that is logged.
+    """
     with suppress(AvizorError):  # what is wrong with that file is found elsewhere; Triton has its own copy of it
         wanted = chosen_version(repository.root / name)
         if wanted and wanted != loaded:
@@ -81,6 +87,12 @@ def compare_choice(repository: ModelRepository, name: str, loaded: int, engine_o
                 f"killed; then give `avizor models load {name} --version {wanted} {engine_options}`"
             )
             problems.note(wanted, VersionRefused(why))
+        elif not wanted and (newest := repository.candidates(name)[0]) > loaded:
+            _log.info(
+                "model %r: version %d is published, and Triton has loaded %d; `avizor models load %s %s` lets it be served, and "
+                "so does a restart of Triton",
+                name, newest, loaded, name, engine_options,
+            )  # fmt: skip
 
 
 def note_not_found(
