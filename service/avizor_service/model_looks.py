@@ -89,8 +89,8 @@ def compare_choice(repository: ModelRepository, name: str, loaded: int, engine_o
             problems.note(wanted, VersionRefused(why))
         elif not wanted and (newest := repository.candidates(name)[0]) > loaded:
             _log.info(
-                "model %r: version %d is published, and Triton has loaded %d; `avizor models load %s %s` lets it be served, and "
-                "so does a restart of Triton",
+                "model %r: version %d is published, and Triton has loaded %d; `avizor models load %s %s` serves it, and so "
+                "does a restart of Triton",
                 name, newest, loaded, name, engine_options,
             )  # fmt: skip
 

@@ -141,9 +141,7 @@ def test_a_gateway_tells_that_a_killed_command_left_another_choice_than_triton_h
             newest = [sys.executable, "-c", killed, "models", "load", "v", "--models", str(own), "--engine", engine]
             assert subprocess.run(newest, check=False).returncode == -signal.SIGKILL
             assert ModelRepository(own).served("v").version == 2
-            told = (
-                f"version 2 is published, and Triton has loaded 1; `avizor models load v --engine {engine}` lets it be served"
-            )
+            told = f"version 2 is published, and Triton has loaded 1; `avizor models load v --engine {engine}` serves it"
             until("the newest is told, too", lambda: told in log.read_text())
             assert not any(name.startswith("avizor_version_refused") for name in running.metrics())
 
