@@ -93,6 +93,16 @@ def test_a_recording_without_its_index_says_so() -> None:
         read(data[: data.index(b"moov") - 4])
 
 
+def test_boxes_that_are_nested_deeply_are_called_damage() -> None:
+    inner = b""
+    for _ in range(5000):
+        inner = (len(inner) + 8).to_bytes(4, "big") + b"traf" + inner
+    boxes = ((b"ftyp", b"isom\0\0\2\0isom"), (b"moov", b""), (b"moof", inner))
+    data = b"".join((len(content) + 8).to_bytes(4, "big") + kind + content for kind, content in boxes)
+    with pytest.raises(MediaError, match=r"the file is damaged at byte \d+$"):
+        read(data)
+
+
 def test_the_sound_of_a_video_is_read_and_a_video_without_sound_says_so() -> None:
     for container in ("mp4", "matroska"):
         assert delay(read(encoded(container, "aac", SOUND, has_video=True)), SOUND) == 0

@@ -31,6 +31,9 @@ _MOST_CHUNKS = 1_000_000
 # Samples of a fragment that lists none by itself: uncompressed sound of one size.
 _MOST_SAMPLES = 2**22
 
+# Boxes of one kind in each other. A fragment has one level of them, and FFmpeg reads ten.
+_DEEPEST = 10
+
 
 class AvContainer(NamedTuple):
     """Names a container: FFmpeg's demuxer for it, and what people call it."""
@@ -125,13 +128,15 @@ def _box(file: BinaryIO, position: int) -> _Part | None:
     return head[4:8], size or None
 
 
-def _check_fragment(file: BinaryIO, position: int, end: int) -> None:
+def _check_fragment(file: BinaryIO, position: int, end: int, depth: int = 0) -> None:
     """Raise MediaError for a fragment that claims more samples than it can list: FFmpeg would make room for all of them."""
+    if depth > _DEEPEST:
+        raise MediaError(f"the file is damaged at byte {position}")
     while position + 8 <= end:
         head = read_at(file, position, 16)
         length = int.from_bytes(head[:4], "big")
         if head[4:8] == b"traf":
-            _check_fragment(file, position + 8, min(end, position + length))
+            _check_fragment(file, position + 8, min(end, position + length), depth + 1)
         elif head[4:8] == b"trun":
             listed = 4 * (head[10] & 0xF).bit_count()  # bytes for each sample
             most = length // listed if listed else _MOST_SAMPLES
