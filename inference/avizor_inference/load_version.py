@@ -74,6 +74,7 @@ def load_on_triton(
                         f"Triton at {address} has loaded version {loaded[-1]} of {version.name!r}, and not {version.version}; "
                         f"does it serve {folder.parent}?"
                     )
+                version.verify()  # it may have been replaced since the proof, by what no gateway takes
                 check_probe(server, version)
                 confirm()
         except BaseException:

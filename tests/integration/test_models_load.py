@@ -29,6 +29,7 @@ from tritonclient.grpc import InferenceServerClient
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.cli import models as command
+from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.errors import RepositoryError
 from avizor_inference.load_version import load_on_triton, served_version
 from avizor_inference.repository.models import ModelRepository
@@ -56,6 +57,21 @@ def killed(source, target):
     if os.fspath(target) == AT:
         os.kill(os.getpid(), signal.SIGKILL)
 os.replace = killed
+avizor_cli.main.main()
+"""
+
+
+# Runs a command, and replaces a model.onnx by another one that computes the same when the choice of its version is in place.
+REPLACED = """
+import os, onnx, avizor_cli.main
+replace = os.replace
+def replaced(source, target):
+    replace(source, target)
+    if os.fspath(target) == AT:
+        model = onnx.load(MODEL)
+        model.doc_string += "of somebody else"
+        onnx.save(model, MODEL)
+os.replace = replaced
 avizor_cli.main.main()
 """
 
@@ -144,6 +160,25 @@ def test_a_gateway_tells_that_a_killed_command_left_another_choice_than_triton_h
             told = f"version 2 is published, and Triton has loaded 1; `avizor models load v --engine {engine}` serves it"
             until("the newest is told, too", lambda: told in log.read_text())
             assert not any(name.startswith("avizor_version_refused") for name in running.metrics())
+
+
+def test_a_model_that_is_replaced_between_its_proof_and_the_load_is_not_left_on_triton(
+    tmp_path: Path, triton_install: TritonInstall
+) -> None:
+    own = tmp_path / "models"
+    write_version(own, "v", 1)
+    with TritonServer(triton_install, own) as server:
+        engine = f"triton://{server.grpc_url}"
+        model, config = write_version(own, "v", 2) / "model.onnx", own / "v" / "config.pbtxt"
+        code = REPLACED.replace("AT", repr(str(config))).replace("MODEL", repr(str(model)))
+        command = [sys.executable, "-c", code, "models", "load", "v", "--models", str(own), "--engine", engine]
+        failed = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert failed.returncode == 1, failed.stdout
+        assert "model.onnx" in failed.stderr
+        assert "sha256" in failed.stderr
+        with TritonEngine(server.grpc_url) as triton:
+            assert triton.loaded("v") == [1]
+        assert ModelRepository(own).served("v").version == 1
 
 
 def test_a_bad_model_on_triton_does_not_stop_the_others(tmp_path: Path, triton_install: TritonInstall) -> None:
