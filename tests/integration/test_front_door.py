@@ -16,7 +16,8 @@ import pytest
 import tritonclient.grpc
 import tritonclient.http
 from integration.front_door import FrontDoor, front_door, token_file
-from integration.gateway import IMAGE, Gateway, Stub, gateway
+from integration.gateway import AVIZOR, IMAGE, Gateway, Stub, gateway
+from support.warm_starts import warm_run
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 from tritonclient.utils import InferenceServerException
@@ -100,6 +101,15 @@ def test_typed_calls_go_to_the_gateway_and_need_a_token(site: Site) -> None:
         assert Stub(channel).Classify(request, metadata=metadata, timeout=20).model == "digits"
         for wrong in (None, [("authorization", "Bearer wrong")]):
             assert code(partial(Stub(channel).Classify, request, metadata=wrong, timeout=20)) == "UNAUTHENTICATED"
+
+
+def test_the_command_of_health_asks_the_gateway_over_tls_and_shows_a_token(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(site.tokens["limited"])
+    command = [str(AVIZOR), "health", "--target", site.door.address, "--ca", str(site.door.folder / "ca.pem")]
+    asked = warm_run([*command, "--token-file", str(tmp_path / "token")])
+    assert (asked.returncode, asked.stdout) == (0, "SERVING\n"), asked.stderr
+    without = warm_run(command)
+    assert (without.returncode, "UNAUTHENTICATED: no valid token" in without.stderr) == (1, True), without.stderr
 
 
 def test_tensors_of_a_token_without_restrictions_go_straight_to_triton(
