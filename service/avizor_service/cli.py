@@ -16,6 +16,7 @@ from avizor_inference.addresses import bare_host
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.error_text import reason
 from avizor_inference.finite_range import FiniteRange
+from avizor_service import web_options
 from avizor_service.keeping.options import GROUP, keep_options
 from avizor_service.limit_options import LIMIT_GROUPS, limit_options
 from avizor_service.settings import Settings
@@ -127,6 +128,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     "--cors-origin",
     metavar="ORIGIN",
     multiple=True,
+    callback=web_options.origins,
     show_default=False,
     help="Origin of web pages that may call over HTTP, such as https://example.org. May be given several times. Without it, "
     "requests of web pages are refused.",
@@ -135,6 +137,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     "--http-name",
     metavar="NAME",
     multiple=True,
+    callback=web_options.names,
     show_default=False,
     help="Name by which clients may call over HTTP: the header Host. May be given several times. Where anyone may call, "
     "localhost and --host alone are answered to without it; else any name.",

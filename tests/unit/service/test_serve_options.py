@@ -31,6 +31,35 @@ def test_options_are_read_as_the_settings_need_them(monkeypatch: pytest.MonkeyPa
     assert (read.host, read.sources, read.max_message_mib) == ("::1", ("pump", "fan"), 5)
 
 
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        *(("--cors-origin", each) for each in ("a.example", "*", "null", "", "https://a.example/", "https://")),
+        *(
+            ("--cors-origin", each)
+            for each in ("https://a.example:443", "http://a.example:80", "https://b@a.example", "https://a b")
+        ),
+        *(("--http-name", each) for each in ("https://a.example", "a.example:8080", "a.example/", "*", "", "[::1]:80")),
+    ],
+)
+def test_what_no_browser_sends_is_refused_as_an_origin_or_a_name(option: str, text: str) -> None:
+    """It would never be met, and a page would be refused without a word why."""
+    refused = CliRunner().invoke(serve, [option, text])
+    assert refused.exit_code == 2
+    assert f"Invalid value for '{option}': {text!r} is no" in refused.output
+
+
+def test_origins_and_names_are_read_as_browsers_send_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "AVIZOR_SERVE_CORS_ORIGIN", "https://A.example  http://localhost:3000 http://[::1]:443 chrome-extension://ab"
+    )
+    read = settings(["--http-name", "Pumps.example.", "--http-name", "[::1]"])
+    assert read.cors_origin == ("https://a.example", "http://localhost:3000", "http://[::1]:443", "chrome-extension://ab")
+    assert read.http_name == ("pumps.example", "::1")
+    monkeypatch.setenv("AVIZOR_SERVE_CORS_ORIGIN", "")
+    assert settings([]).cors_origin == ()
+
+
 @pytest.mark.parametrize("command", [serve, health])
 def test_every_option_has_help_and_the_command_has_examples(command: click.Command) -> None:
     assert all(isinstance(option, click.Option) and option.help for option in command.params)
