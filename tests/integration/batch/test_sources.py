@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
+import pytest
 from integration.jobs import AVIZOR, batch, command, query
+from support.packed import write_column, write_tar
 from support.warm_starts import warm_run
+
+from avizor_inference.items.images import encode_png
 
 
 def read(out: Path) -> list[str]:
@@ -88,3 +94,26 @@ def test_a_table_that_cannot_be_read_is_one_file_with_its_reason(models: Path, t
     at = result.stdout.index("1 file could not be read: see ")
     assert "correct it, then: avizor retry" in result.stdout[at:]
     assert "\n  broken.csv: the table has no column 'hour'; it has amount, country" in result.stdout[at:]
+
+
+@pytest.mark.slow
+def test_ten_thousand_pictures_have_the_same_answers_as_files_in_a_tar_and_in_a_table(
+    shared_data: Path, models: Path, tmp_path: Path
+) -> None:
+    with gzip.open(shared_data / "mnist10k" / "t10k-images-idx3-ubyte.gz") as file:
+        pixels = np.frombuffer(file.read()[16:], np.uint8).reshape(-1, 28, 28, 1)
+    files = {f"{number:05d}.png": encode_png(picture) for number, picture in enumerate(pixels)}
+    (tmp_path / "folder").mkdir()
+    for name, data in files.items():
+        (tmp_path / "folder" / name).write_bytes(data)
+    places = tmp_path / "folder", write_tar(tmp_path / "a.tar", files), write_column(tmp_path / "a.parquet", files, 1000)
+    number = "regexp_extract(replace(uri, '.png', ''), '[0-9]+$')::int"
+    answers = []
+    for place in places:
+        words = (AVIZOR, "batch", place, "--models", models, "--model", "digits", "--bytes-column", "image", "--workers", "2")
+        done = warm_run([*map(str, words), "--out", f"{place}-out"])
+        assert done.returncode == 0, done.stderr
+        answers.append(query(f"select {number}, label, probability from '{place}-out/recordings/*.parquet' order by 1"))
+    assert [row[0] for row in answers[0]] == list(range(10_000))
+    assert len({row[2] for row in answers[0]}) > 9000  # each picture has its own
+    assert answers[1] == answers[0] == answers[2]
