@@ -16,6 +16,7 @@ from avizor_client.files import read_file
 from avizor_client.tokens import Token
 
 # gRPC's own retries: a gateway that is full, or whose engine is away, says when they should come, or that they should not.
+# CANCELLED is what a call gets that was on its way in the moment in which a gateway stopped; one that the caller cancels ends.
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -25,7 +26,7 @@ _SERVICE_CONFIG = {
                 "initialBackoff": "0.2s",
                 "maxBackoff": "3s",
                 "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
             },
         }
         # Not Monitor: the sound of a stream is not kept.

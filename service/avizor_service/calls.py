@@ -172,6 +172,10 @@ class Calls:
             self._tracing.begin(rpc, record)
         return _Guard(self, call)
 
+    def idle_s(self) -> float:
+        """Return for how many seconds no call has been in progress; 0 while one is."""
+        return self._calls.idle_s()
+
     def admit(self) -> None:
         """Take a place. Raises GatewayFull."""
         if not self._places.take():
@@ -214,8 +218,8 @@ class _Guard:
         self._is_answered = False
 
     async def __aenter__(self) -> Call:
-        if self._calls.door.closed:
-            await self._calls.door.wait()
+        if self._calls.door.is_watched:
+            await self._calls.door.enter(self._call.transport.peer())
         task = asyncio.current_task()
         assert task is not None, "each call runs in a task, which ends when the client has the answer"
         task.add_done_callback(self._over)
@@ -247,6 +251,8 @@ class _Guard:
 
     def _over(self, _task: object) -> None:
         self._calls.unread.discard(self._call.transport)
+        if self._calls.door.is_watched:
+            self._calls.door.leave(self._call.transport.peer())
         if self._is_answered:
             self._leave()
 

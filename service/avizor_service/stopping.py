@@ -8,12 +8,12 @@ from typing import Protocol
 
 import grpc
 
-from avizor_service.door import Door
+from avizor_service.calls import Calls
 from avizor_service.health_service import HealthService
 from avizor_service.settings import Settings
 from avizor_service.streams import Streams
 
-# The longest time, in seconds, that calls wait at the closed door.
+# The longest time, in seconds, that calls wait at the closed door for a pause in which nobody is expected.
 _CLOSING_S = 0.5
 
 
@@ -30,7 +30,7 @@ class OtherServer(Protocol):
 async def stop(
     server: grpc.aio.Server,
     others: Sequence[OtherServer],
-    door: Door,
+    calls: Calls,
     health: HealthService,
     streams: Streams,
     settings: Settings,
@@ -39,7 +39,8 @@ async def stop(
 
     grpc.aio tells clients to go elsewhere (GOAWAY) only when it stops, and then cancels each call that it has received but not
     yet handed to its handler; under load there are always some. So the door is closed first: calls are handed over and wait,
-    clients that wait for an answer send no more, and the server stops in the pause that follows. Then all are answered.
+    clients that wait for an answer send no more, and the server stops in the pause that follows. Then all are answered. Before
+    it is closed it is watched for a moment: a client far away comes back later than the pause is long.
     """
     health.not_ready()
     for other in others:
@@ -47,9 +48,10 @@ async def stop(
     await asyncio.sleep(settings.stop_delay_s)
     health.end_watches()
     streams.stop()
-    door.close()
-    await door.quiet(_CLOSING_S, settings.max_in_flight // 2)
+    await calls.door.watch(calls.idle_s())
+    calls.door.close()
+    await calls.door.quiet(_CLOSING_S, settings.max_in_flight // 2)
     stopping = [asyncio.create_task(each.stop(settings.grace_s)) for each in (server, *others)]
     await asyncio.sleep(0)  # the task has begun: no call is handed over any more
-    door.open()
+    calls.door.open()
     await asyncio.gather(*stopping)

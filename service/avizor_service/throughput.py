@@ -44,7 +44,7 @@ class Throughput:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._done, self._busy_s, self._since = 0.0, 0.0, 0.0
+        self._done, self._busy_s, self._since = 0.0, 0.0, -math.inf
         self._left = 0  # units that left since then
         self._rate, self._rate_until = 0.0, -math.inf
         self._has_begun = False
@@ -80,6 +80,10 @@ class Throughput:
                 return None
             self._rate, self._rate_until = (done or 1.0) / busy_s, now + _STEP_S
         return self._rate
+
+    def idle_s(self) -> float:
+        """Return for how many seconds nothing has been in progress; 0 while something is."""
+        return 0.0 if self.in_progress else self._clock() - self._since
 
     def wait_s(self) -> float | None:
         """Return the seconds until all that is in progress will have left; None as long as too little was measured."""

@@ -30,7 +30,7 @@ def ask(address: str, in_a_loop: bool, **options: Any) -> None:
 
 
 @pytest.mark.parametrize("in_a_loop", [False, True])
-@pytest.mark.parametrize("code", [StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED])
+@pytest.mark.parametrize("code", [StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.CANCELLED])
 def test_a_gateway_that_says_when_is_asked_again_with_the_same_request_id(code: StatusCode, in_a_loop: bool) -> None:
     script = Script(failures=[code] * 4, retry_ms=10)
     with scripted(script) as address:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from integration.far_network import far_network
 from integration.gateway import gateway
-from integration.load import REQUEST, Load
+from integration.load import REQUEST, TIMEOUT_S, Load
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -24,6 +26,38 @@ def test_no_call_is_cancelled_when_the_gateway_stops_under_load(models: Path) ->
         ended = load.wait()
     assert ended.keys() == {"OK", "UNAVAILABLE"}, ended
     assert ended["UNAVAILABLE"] == 64  # one for each caller: what it sent when nobody listened any more
+
+
+def test_a_caller_far_away_gets_its_answers_until_it_is_told_to_go_elsewhere(models: Path) -> None:
+    """What it sends when it has an answer is on its way for longer than the pause in which the gateway stops."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    with (
+        gateway(models, "--alpha", 0.05) as running,
+        far_network(int(running.address.rpartition(":")[2]), seconds=0.06) as port,
+        grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel,
+    ):
+        stub = running.stub(channel)
+        assert stub.Classify(REQUEST, timeout=TIMEOUT_S).items
+        for _ in range(2):
+            call = stub.Classify.future(REQUEST, timeout=TIMEOUT_S)
+            time.sleep(0.08)  # its answer is on the way back
+            running.process.terminate()  # the second time it changes nothing
+            assert call.result().items
+        assert stub.Classify(REQUEST, timeout=TIMEOUT_S).items
+        assert running.process.wait(timeout=30) == 0
+
+
+def test_callers_far_away_are_not_cancelled(models: Path) -> None:
+    with (
+        gateway(models, "--alpha", 0.05) as running,
+        far_network(int(running.address.rpartition(":")[2]), seconds=0.06) as port,
+    ):
+        load = Load(replace(running, address=f"127.0.0.1:{port}"), 4, until="UNAVAILABLE")
+        while load.ended["OK"] < 40:
+            time.sleep(0.01)
+        assert running.stop() == 0
+        ended = load.wait()
+    assert ended.keys() == {"OK", "UNAVAILABLE"}, ended
 
 
 def test_health_says_first_that_the_gateway_stops_and_watches_end(models: Path) -> None:
