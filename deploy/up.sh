@@ -6,11 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-setting() { # NAME DEFAULT: from the environment, else from .env, else the default
-  local found=${!1:-}
-  [[ -n $found || ! -f .env ]] || found=$(sed -n "s/^$1=//p" .env | tail -n 1 | sed -E "s/^([\"'])(.*)\1\$/\2/")
-  echo "${found:-$2}"
-}
+source deploy/setting.sh
 
 has_models() { # FOLDER
   compgen -G "$1/*/config.pbtxt" >/dev/null

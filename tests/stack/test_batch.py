@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -124,6 +125,14 @@ def test_a_job_runs_on_the_stacks_triton_and_its_end_is_kept_by_the_pushgateway(
     running.compose("restart", "-t", "5", "pushgateway")
     running.wait_until_healthy()
     assert ended.search(pushed(running)), "it was not kept"
+
+
+def test_a_version_is_loaded_by_the_script_of_the_stack_in_the_same_image(image: None, running: Stack) -> None:
+    command = [str(ROOT / "deploy" / "models.sh"), "load", "machine-sound"]
+    own = running.environment | {"COMPOSE": shlex.join(running.command())}
+    done = subprocess.run(command, env=own, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "machine-sound: version 1 is served by triton://triton:8001" in done.stdout
 
 
 def test_a_job_that_was_killed_goes_on_and_two_at_once_are_not_possible(jobs: Jobs) -> None:

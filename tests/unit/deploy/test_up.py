@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl
 def clone(tmp_path: Path) -> Path:
     """Return a folder with what the script needs; `make` and Compose only write down how they are called."""
     (tmp_path / "deploy" / "secrets").mkdir(parents=True)
-    for name in ("up.sh", "secrets.sh"):
+    for name in ("up.sh", "setting.sh", "secrets.sh"):
         shutil.copy(ROOT / "deploy" / name, tmp_path / "deploy")
     return tmp_path
 
