@@ -103,7 +103,7 @@ class JobRequest:
                 device=self.device,
             )
         except ValidationError as error:
-            raise SettingsError(validation_message(error)) from error
+            raise SettingsError(validation_message(error).removeprefix("roots: ")) from error  # no name that users know
 
     def _spelt_as(self, begun: JobSettings | None) -> str:
         """Return the folder of the models, spelt as the job began with it if that leads to the same one from here."""

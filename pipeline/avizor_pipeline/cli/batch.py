@@ -194,7 +194,8 @@ def batch(
         check_gateway(pushgateway, access)
     metrics, where = BatchMetrics(), RunnerOptions(runner, ray_address, workers, file_timeout_s, engine_wait_s)
     asked, redo = JobRequest(**request), changed == "redo"
-    prepared = partial(_prepare, asked, out, memory=memory, redo=redo)
+    wanted = WantedFiles(q_values, tables)
+    prepared = partial(_prepare, asked, out, wanted, memory=memory, redo=redo)
     if dry_run:
         with metrics.http_server(metrics_port):
             _dry_run(prepared(where.here), out, where, redo=redo, as_json=as_json)
@@ -204,7 +205,7 @@ def batch(
             models, (settings, plan, fitted, notes) = prepared(opened)
             _print_header(plan, settings, models, redo=redo, to_stderr=as_json)
             _print_lines(notes, to_stderr=as_json)
-            options = RunOptions(out, fitted, WantedFiles(q_values, tables), max_failed, as_json)
+            options = RunOptions(out, fitted, wanted, max_failed, as_json)
             code = run_to_end(settings, models, plan, options, metrics)
         problem = end.push(code)
     if problem:
@@ -247,10 +248,13 @@ class _Prepared(NamedTuple):
     run: Fitted
 
 
-def _prepare(request: JobRequest, out: OutputPath, runner: SizedRunner, *, memory: int | None, redo: bool) -> _Prepared:
+def _prepare(
+    request: JobRequest, out: OutputPath, wanted: WantedFiles, runner: SizedRunner, *, memory: int | None, redo: bool
+) -> _Prepared:
     """Check and plan a run, and arrange it under a ceiling of memory if there is one."""
     settings = request.to_settings(begun := begun_settings(out))
     models = open_models(settings)
+    wanted.check(models)
     if begun is None:
         check_outside("--out", out, settings.roots)
     if request.reconstructions:

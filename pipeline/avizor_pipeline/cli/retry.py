@@ -73,6 +73,8 @@ def retry(
     with PushedEnd(metrics, None, "") as end, open_runner(where, end.leave_at_once) as opened:
         settings = settings_of_job(out)
         models = open_models(settings)
+        wanted = WantedFiles(q_values, tables)
+        wanted.check(models)
         plan = plan_retry(settings, out)
         click.echo(f"{items_are(plan.changes.new, plan.noun)} done again, of {plan.files}", err=as_json)
         if plan.changes.changed.count:
@@ -81,6 +83,6 @@ def retry(
         run = under_ceiling(settings, out, plan, opened, memory, pinned=True)
         for line in run.notes:
             click.echo(line, err=as_json)
-        options = RunOptions(out, run.runner, WantedFiles(q_values, tables), max_failed, as_json)
+        options = RunOptions(out, run.runner, wanted, max_failed, as_json)
         code = run_to_end(settings, models, plan, options, metrics)
     sys.exit(code)

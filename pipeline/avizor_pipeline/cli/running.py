@@ -75,7 +75,9 @@ def run_to_end(
     if options.as_json:
         click.echo(summary.model_dump_json(indent=2))
     else:
-        for line in summary_lines(outcome, models, settings.alpha, out, seconds, settings.confidence, settings.channels):
+        for line in summary_lines(
+            outcome, models, settings.alpha, out, seconds, settings.confidence, settings.channels, options.wanted.names
+        ):
             click.echo(line)
     if sys.stdout is not None:  # it may be closed
         sys.stdout.flush()  # a full disk is noticed here, before success is pushed

@@ -206,7 +206,14 @@ class Watching:
         elif self.outcome.files:
             settings = self.settings
             for line in summary_lines(
-                self.outcome, models, settings.alpha, self.out, seconds, settings.confidence, settings.channels
+                self.outcome,
+                models,
+                settings.alpha,
+                self.out,
+                seconds,
+                settings.confidence,
+                settings.channels,
+                self.wanted.names,
             ):
                 click.echo(line)
         return EXIT_DEAD_LETTERS if self.outcome.dead_letters else 0

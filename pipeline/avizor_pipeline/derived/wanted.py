@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from avizor_inference.errors import SettingsError
 from avizor_pipeline.derived.label_tables import FORMATS, write_label_tables
-from avizor_pipeline.derived.q_values import write_q_values
+from avizor_pipeline.derived.q_values import Q_VALUES_FILE, write_q_values
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.sinks.output_files import OutputPath
 
@@ -20,6 +21,19 @@ class WantedFiles:
 
     q_values: bool = False
     tables: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Return what is written, as it is called in the folder of the job."""
+        return [*[Q_VALUES_FILE] * self.q_values, *[f"{name}/" for name in self.tables]]
+
+    def check(self, models: Sequence[JobModel]) -> None:
+        """Raise SettingsError if all that is wanted would be empty."""
+        if self.names and not any(model.calibration for model in models):
+            raise SettingsError(
+                f"{'--q-values' if self.q_values else '--tables'}: no model of the job has a calibration, and so nothing is "
+                "flagged; leave the option out, or calibrate an autoencoder (avizor calibrate)"
+            )
 
     def write(self, out: OutputPath, models: Sequence[JobModel]) -> None:
         """Write the files of the job in `out`, whose parts are all there. Raises JobError if the disk refuses one."""

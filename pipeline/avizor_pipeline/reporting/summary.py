@@ -35,8 +35,12 @@ def summary_lines(
     seconds: float,
     confidence: float | None = None,
     channels: ChannelMode = "each",
+    derived: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Yield the lines that say what the job computed, what it could not read, and where the results are."""
+    """Yield the lines that say what the job computed, what it could not read, and where the results are.
+
+    derived: what was written into the folder besides the tables.
+    """
     done = outcome.files_of_this_run
     rate = f" in {seconds:.1f} s ({speed(done / seconds)})" if seconds > 0 and done else ""
     earlier = f", {outcome.earlier_files} of them by earlier runs" if outcome.earlier_files else ""
@@ -68,7 +72,8 @@ def summary_lines(
         unread, them = counted_of(outcome.dead_letters, outcome.noun), "it" if outcome.dead_letters == 1 else "them"
         yield f"{unread} could not be read: see {out}/dead_letters/*.parquet; correct {them}, then: avizor retry {out}"
         yield from dead_letter_lines(out, outcome.dead_letters)
-    yield f"results in {out}: windows/, recordings/" + (", dead_letters/" if outcome.dead_letters else "") + f", {SUMMARY_FILE}"
+    written = ("windows/", "recordings/", *["dead_letters/"] * bool(outcome.dead_letters), *derived, SUMMARY_FILE)
+    yield f"results in {out}: {', '.join(written)}"
 
 
 def _most_frequent(labels: Mapping[str, int]) -> list[str]:

@@ -9,9 +9,10 @@ from typing import Any
 import crowsetta
 import numpy as np
 import pytest
-from integration.jobs import batch, files_below, part_digests, query
+from integration.jobs import AVIZOR, batch, files_below, part_digests, query
 from support.environment import ROOT
 from support.sounds import SAMPLE_RATE, tone, write_wav
+from support.warm_starts import warm_run
 
 LINES = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "batch.md").read_text(), re.MULTILINE | re.DOTALL)
 
@@ -26,6 +27,7 @@ def results(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_wav(folder / "data" / "a" / "odd one.wav", np.clip(noise, -1, 1)[:, None].repeat(2, axis=1))
     done = batch(folder / "data", models, folder / "results", "--q-values", "--tables", "raven,audacity")
     assert done.returncode == 0, done.stderr
+    assert "results: windows/, recordings/, q_values.parquet, raven/, audacity/, summary.json\n" in done.stdout
     return folder / "results"
 
 
@@ -84,6 +86,30 @@ def test_derived_files_are_made_again_without_computing_and_removed_when_nobody_
     assert [name for name, *_ in files_below(results / "raven")] == [name for name, *_ in written]
     assert not (results / "audacity").exists()
     assert not (results / "q_values.parquet").exists()
+    assert "results: windows/, recordings/, raven/, summary.json\n" in again.stdout
     wrong = batch(results.parent / "data", models, results, "--tables", "raven,praat")
     assert wrong.returncode == 2
     assert "'praat' is not known; choose of raven, audacity" in wrong.stderr
+
+
+@pytest.mark.parametrize("option", [("--q-values",), ("--tables", "raven")])
+def test_what_would_be_empty_for_lack_of_a_calibration_is_refused_before_the_job(
+    results: Path, models: Path, tmp_path: Path, option: tuple[str, ...]
+) -> None:
+    words = (
+        AVIZOR,
+        "batch",
+        results.parent / "data",
+        "--models",
+        models,
+        "--model",
+        "kinds",
+        "--out",
+        tmp_path / "out",
+        *option,
+    )
+    for more in ((), ("--dry-run",)):
+        refused = warm_run([*map(str, words), *more])
+        assert refused.returncode == 1
+        assert f"Error: {option[0]}: no model of the job has a calibration, and so nothing is flagged" in refused.stderr
+    assert not (tmp_path / "out").exists()

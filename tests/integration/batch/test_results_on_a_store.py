@@ -93,7 +93,10 @@ def test_commands_name_the_url_and_tables_are_read_in_one_line(s3: S3, recording
     assert first.returncode == 3, first.stderr
     assert list(own.glob("avizor-*/*")) == []
     assert f"2 files could not be read: see {url}/dead_letters/*.parquet" in first.stdout
-    assert f"results in {url}: windows/, recordings/, dead_letters/, summary.json" in first.stdout
+    assert (
+        f"results in {url}: windows/, recordings/, dead_letters/, q_values.parquet, raven/, audacity/, summary.json"
+        in first.stdout
+    )
     assert digests(s3.bucket, "run") == digests_on_disk(tmp_path / "disk")
     summary = json.loads(s3.client.get_object(Bucket=s3.bucket, Key="run/summary.json")["Body"].read())
     assert (summary["out"], summary["files"]) == (url, 71)

@@ -69,7 +69,7 @@ def test_a_request_pins_the_newest_version_and_its_calibration(models: Path) -> 
         ({"alpha": 1.0}, "alpha 1 is not between 0 and 1"),
         ({"confidence": 95}, "--confidence 95 is not between 0 and 1; it is the probability that a calibration keeps alpha"),
         ({"source_pattern": "("}, "not a regular expression"),
-        ({"datasets": ("data", "data")}, "counted twice"),
+        ({"datasets": ("data", "data")}, "^data is within .*, so its files would be counted twice"),
         ({"repository": Path("nowhere")}, "is not a folder"),
     ],
 )
