@@ -121,6 +121,17 @@ def test_nested_fields_and_short_names_of_enumerations_are_understood(url: str) 
     assert answer.json["items"][0]["png"].startswith("iVBORw0K")
 
 
+@pytest.mark.parametrize("verb", ["detect", "detectanomaly", "monitor", ""])
+@pytest.mark.parametrize("path", ["/v1/models/normal", "/v1/models/normal/versions/1"])
+def test_a_verb_that_there_is_not_is_told_with_those_there_are(url: str, path: str, verb: str) -> None:
+    for body in (None, normal()):
+        answer = ask(url, f"{path}:{verb}", body, Content_Type="audio/wav")
+        assert (answer.code, answer.json["code"]) == (404, 12)
+        assert answer.json["message"] == (
+            f"nothing is called ':{verb}' here; there are classify, detectAnomaly, embed, explain, reconstruct"
+        )
+
+
 def refused(answer: Answer) -> tuple[int, int, str]:
     """The HTTP code, and of the google.rpc.Status its code and its message."""
     assert answer.headers["content-type"] == "application/json"

@@ -8,14 +8,14 @@ POST /v1/models/NAME[/versions/N]:classify?top_k=3   a file, a form with several
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import Message
 from starlette.datastructures import QueryParams
 from starlette.routing import Route
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.errors import InvalidInput
@@ -42,6 +42,18 @@ Read = Callable[[Call, HttpTransport], Awaitable[Message]]
 
 
 @dataclass(frozen=True)
+class _UnknownVerb:
+    """Answers what a model is asked for by a verb that there is not. verbs: that there are."""
+
+    verbs: Sequence[str]
+    refusals: Refusals
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        message = f"nothing is called ':{scope['path_params']['verb'][:40]}' here; there are {', '.join(self.verbs)}"
+        await self.refusals.unknown_path(scope, receive, send, message)
+
+
+@dataclass(frozen=True)
 class AvizorV1:
     """Answers the RPCs of avizor.v1 but Monitor, which is gRPC's alone."""
 
@@ -55,11 +67,13 @@ class AvizorV1:
         for rpc, (kind, _) in UNARY.items():
             yield self._route(f"/{SERVICE}/{rpc}", rpc, self._as_json(kind), "POST")
         yield self._route("/v1/models", "ListModels", self._listing, "GET")
+        of_items = {rpc: kind for rpc, (kind, _) in UNARY.items() if "items" in kind.DESCRIPTOR.fields_by_name}
+        verbs = {rpc: rpc[0].lower() + rpc[1:] for rpc in of_items}
+        unknown = _UnknownVerb(sorted(verbs.values()), self.refusals)
         for path in ("/v1/models/{model}", "/v1/models/{model}/versions/{version}"):
-            for rpc, (kind, _) in UNARY.items():
-                if "items" in kind.DESCRIPTOR.fields_by_name:
-                    verb = rpc[0].lower() + rpc[1:]
-                    yield self._route(f"{path}:{verb}", rpc, self._of_items(kind), "POST")
+            for rpc, kind in of_items.items():
+                yield self._route(f"{path}:{verbs[rpc]}", rpc, self._of_items(kind), "POST")
+            yield Route(f"{path}:{{verb:path}}", unknown)
             yield self._route(path, "GetModel", self._getting, "GET")  # its pattern fits those before, too
 
     def _route(self, path: str, rpc: str, read: Read, method: str) -> Route:

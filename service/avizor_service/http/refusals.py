@@ -21,6 +21,7 @@ from avizor_service.status import grpc_code
 # it is no HTTP.
 Reason = Literal["unauthenticated", "origin", "host", "unknown", "malformed"]
 
+_NO_SUCH_PATH = "there is no such path here; see docs/http.md"
 _HOW_TO_CALL = "send the header `Authorization: Bearer <token>`"
 
 # Paths of the Open Inference Protocol, whose errors have a form of their own.
@@ -46,11 +47,10 @@ class Refusals:
         self._count(reason)
         await self._send(scope, receive, send, Status(code=Code.PERMISSION_DENIED, message=message), None, _NONE)
 
-    async def unknown_path(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def unknown_path(self, scope: Scope, receive: Receive, send: Send, message: str = _NO_SUCH_PATH) -> None:
         """Say that nothing is under a path."""
         self._count("unknown")
-        status = Status(code=Code.UNIMPLEMENTED, message="there is no such path here; see docs/http.md")
-        await self._send(scope, receive, send, status, 404, _NONE)
+        await self._send(scope, receive, send, Status(code=Code.UNIMPLEMENTED, message=message), 404, _NONE)
 
     async def unknown_method(self, scope: Scope, receive: Receive, send: Send, allowed: str) -> None:
         """Say that a path has other methods than that of the request. allowed: as the header Allow has them."""
