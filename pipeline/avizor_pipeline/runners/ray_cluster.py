@@ -42,11 +42,15 @@ class RayNode:
 
 @dataclass(frozen=True)
 class RayCluster:
-    """Is a cluster that this process is connected to. address: of its head. is_own: whether this process has started it."""
+    """Is a cluster that this process is connected to. address: of its head. is_own: whether this process has started it.
+
+    own_node: the id of the node of this machine, without which Ray does nothing for this process.
+    """
 
     ray: Any
     address: str
     is_own: bool
+    own_node: str
 
     def nodes(self) -> list[RayNode]:
         """Return the machines that are alive and have cores, by their addresses."""
@@ -57,6 +61,10 @@ class RayCluster:
             for found in [node["Resources"]]
         ]
         return sorted((node for node in nodes if node.cores), key=lambda node: (node.address, node.id))
+
+    def has_own_node(self) -> bool:
+        """Return whether the node of this machine is alive."""
+        return any(node["Alive"] and node["NodeID"] == self.own_node for node in self.ray.nodes())
 
     def head_answers(self) -> bool:
         """Return whether the head of the cluster can be reached."""
@@ -195,7 +203,7 @@ def _connected(ray: Any, address: str) -> RayCluster:
         if "token" in text.lower():
             text = f"{text}; set {_TOKENS}"
         raise SettingsError(f"the Ray cluster at {address} cannot be used: {text}") from error
-    return RayCluster(ray, context.address_info["gcs_address"], is_own=False)
+    return _cluster(ray, context, is_own=False)
 
 
 def _started(ray: Any, cores: int) -> RayCluster:
@@ -215,7 +223,11 @@ def _started(ray: Any, cores: int) -> RayCluster:
         raise SettingsError(
             f"Ray cannot be started on this machine: {one_line(error)}; if much else runs here, try again when less does"
         ) from error
-    return RayCluster(ray, context.address_info["gcs_address"], is_own=True)
+    return _cluster(ray, context, is_own=True)
+
+
+def _cluster(ray: Any, context: Any, *, is_own: bool) -> RayCluster:
+    return RayCluster(ray, context.address_info["gcs_address"], is_own, ray.get_runtime_context().get_node_id())
 
 
 @contextmanager

@@ -88,7 +88,7 @@ class Machines:
         self.of: dict[str, Machine] = {}
         self.losses: dict[str, int] = {}
         self._left_out: set[str] = set()
-        self.head_seen = time.monotonic()
+        self.head_seen = self.own_seen = time.monotonic()
         self._nodes: Sequence[RayNode] = ()
         self._some_ready = False
         self.last_there = time.monotonic()
@@ -102,6 +102,10 @@ class Machines:
         now = time.monotonic()
         if now - self.head_seen > _AWAY_S:
             raise JobError(f"the head of the Ray cluster at {self.cluster.address} has been away for {_AWAY_S:g} s; {GO_ON}")
+        if now - self.own_seen > _AWAY_S:
+            raise JobError(
+                f"Ray has ended on this machine, and without that it does nothing for the job; start it there; {GO_ON}"
+            )
         if self._head_is_there():
             self._begin_new(now)
         for machine in [each for each in self.of.values() if not each.ready]:
@@ -236,6 +240,8 @@ class Machines:
             if self.cluster.head_answers():
                 self._nodes = self.cluster.nodes()
                 self.head_seen = time.monotonic()
+                if self.cluster.has_own_node():
+                    self.own_seen = self.head_seen
             self._over.wait(_NODES_S)
 
 

@@ -192,6 +192,21 @@ def test_a_cluster_that_loses_its_head_ends_the_job_which_goes_on_elsewhere(
     assert run([str(AVIZOR), "verify", str(out)]).returncode == 0
 
 
+def test_a_machine_whose_own_ray_has_ended_ends_the_job(many_recordings: Path, models: Path, tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(many_recordings, data)
+    (data / "a" / "hangs.wav").write_bytes(b"HANG")  # so that the job is not over too soon
+    with ray_nodes(1, 1, env={"PYTHONPATH": with_support("hostile_files")}) as nodes:
+        job = start(*on_ray(data, models, out, nodes.address))
+        assert eventually(lambda: committed(out) > 5 or job.poll() is not None)
+        psutil.Process(nodes.raylets[0]).kill()
+        _, said = job.communicate(timeout=120)
+    assert job.returncode == 1, said
+    assert said.splitlines()[-1].startswith(
+        "Error: Ray has ended on this machine, and without that it does nothing for the job"
+    )
+
+
 def test_a_node_without_what_the_job_needs_is_said_before_anything_is_computed(
     s3: S3, cluster: RayNodes, few_recordings: Path, models: Path, tmp_path: Path
 ) -> None:
