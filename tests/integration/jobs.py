@@ -61,10 +61,10 @@ def gone(processes: list[psutil.Process], seconds: float = 30.0) -> bool:
     return not alive
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     """Start a command in a separate process group."""
     return subprocess.Popen(
-        arguments, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True,
+        arguments, stderr=subprocess.PIPE, stdout=stdout, text=True, start_new_session=True,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from avizor_inference.error_text import one_line
+from avizor_inference.error_text import one_line, shortened
 from avizor_inference.errors import SettingsError
 from avizor_inference.stop_signals import STOP_SIGNALS
 
@@ -107,7 +107,15 @@ def _import() -> Any:
     except ImportError as error:
         missing = (error.name or "ray").partition(".")[0]
         raise SettingsError(f"--runner ray needs {missing}, which is not installed; pip install 'avizor[ray]'") from error
+    worker: Any = ray._private.worker
+    worker.print_to_stdstream = _log_line  # it prints what Ray says of lost nodes among what the job prints
     return ray
+
+
+def _log_line(said: dict[str, Any], **_options: object) -> None:
+    """Write what Ray's nodes say to the log. What it means for the job is a warning of its own."""
+    for line in said["lines"]:
+        _log.info("Ray: %s", shortened(line))
 
 
 def _check_address(address: str) -> None:

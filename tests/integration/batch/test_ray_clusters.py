@@ -76,11 +76,12 @@ def test_a_node_that_is_killed_costs_no_row_and_doubles_none_from_store_to_store
     here = run(words)
     assert here.returncode == 0, here.stderr
     with ray_nodes(1, 1) as nodes:
-        job = start(*on_ray(data, models, s3.url("ray"), nodes.address))
+        job = start(*on_ray(data, models, s3.url("ray"), nodes.address), stdout=subprocess.PIPE)
         assert eventually(lambda: stored_commits(s3, "ray") > 1 or job.poll() is not None)
         nodes.kill(1)
-        _, said = job.communicate(timeout=300)
+        printed, said = job.communicate(timeout=300)
     assert job.returncode == 0, (said, letters(s3, "ray"))
+    assert "(raylet)" not in printed + said
     assert re.search(r"the machine \S+ is lost \(\w+\); others do what it was doing", said), said
     assert digests(s3.bucket, "ray") == digests(s3.bucket, "here")
     proof = run([str(AVIZOR), "verify", s3.url("ray")])
@@ -197,11 +198,12 @@ def test_a_machine_whose_own_ray_has_ended_ends_the_job(many_recordings: Path, m
     shutil.copytree(many_recordings, data)
     (data / "a" / "hangs.wav").write_bytes(b"HANG")  # so that the job is not over too soon
     with ray_nodes(1, 1, env={"PYTHONPATH": with_support("hostile_files")}) as nodes:
-        job = start(*on_ray(data, models, out, nodes.address))
+        job = start(*on_ray(data, models, out, nodes.address), stdout=subprocess.PIPE)
         assert eventually(lambda: committed(out) > 5 or job.poll() is not None)
         psutil.Process(nodes.raylets[0]).kill()
-        _, said = job.communicate(timeout=120)
+        printed, said = job.communicate(timeout=120)
     assert job.returncode == 1, said
+    assert "(raylet)" not in printed + said
     assert said.splitlines()[-1].startswith(
         "Error: Ray has ended on this machine, and without that it does nothing for the job"
     )
