@@ -14,6 +14,7 @@ from avizor_export.progress import show_stages
 from avizor_export.triton_config.cli_options import serving_options
 from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.cli_option_groups import GroupedCommand
+from avizor_inference.engines.ort_installed import require_onnxruntime
 from avizor_inference.finite_range import FiniteRange
 from avizor_inference.slow_imports import slow_imports
 from avizor_inference.source_options import DataPath, source_options
@@ -116,6 +117,7 @@ def export(**options: Any) -> None:
     """
     arguments = ExportArguments.of(options)
     arguments.check()
+    require_onnxruntime("`avizor export`")
     with slow_imports():  # of torch: an option that is wrong was told before
         from avizor_export import export_command
     export_command.run(arguments)

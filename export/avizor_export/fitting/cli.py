@@ -17,6 +17,7 @@ from avizor_export.model_names import check_name
 from avizor_export.progress import show_stages
 from avizor_inference.calibration_options import check_columns
 from avizor_inference.cli_option_groups import GroupedCommand
+from avizor_inference.engines.ort_installed import require_onnxruntime
 from avizor_inference.finite_range import FiniteRange
 from avizor_inference.items.data.item_files import check_exists
 from avizor_inference.items.dataset import Columns
@@ -134,6 +135,7 @@ def fit(**options: Any) -> None:
         _check_kind(options["kind"])
     if name:
         check_name_is_free(name, models, "classify" if options["labels"] else "reconstruct", options["kind"])
+    require_onnxruntime("`avizor fit`")
     with slow_imports():  # of torch: an option or a path that is wrong was told before
         from avizor_export.fitting import command
     if options["improve"]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from support.normal_folders import write_rows
 from support.small_models import export_lookup
 
 from avizor_cli.subcommands import GROUP, SubCommands
@@ -86,6 +87,15 @@ def test_an_engine_that_is_not_installed_is_refused_in_one_line(tmp_path: Path) 
         "Error: the engine ort needs onnxruntime, which is not installed here; pip install 'avizor[inference-cpu]', or "
         "'avizor[inference]' on a machine with a GPU\n"
     )
+
+
+@pytest.mark.parametrize("command", ["export", "fit"])
+def test_what_computes_by_itself_says_before_it_begins_that_no_engine_is_installed(command: str, tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "rows.csv", 60)
+    words = {"export": [rows, "--task", "reconstruct", "--name", "rows"], "fit": [rows, "--name", "rows", "--dry-run"]}[command]
+    failed = python(WITHOUT.format(module="onnxruntime"), "avizor", command, *map(str, words))
+    assert failed.returncode == 1
+    assert f"Error: `avizor {command}` needs onnxruntime, which is not installed here; pip install " in failed.stderr
 
 
 def test_an_extra_that_messages_name_brings_no_second_engine() -> None:
