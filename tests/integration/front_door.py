@@ -141,14 +141,7 @@ def _configuration(folder: Path, port: int, servers: dict[str, str]) -> str:
     text = text.replace("listen 8443 ssl so_keepalive=on;", f"listen 127.0.0.1:{port} ssl so_keepalive=on;")
     if _version() < (1, 25, 1):  # http2 was a part of listen
         text = re.sub(r"(listen .* ssl) (so_keepalive=on;)\s+http2 on;", r"\1 http2 \2", text)
-    if not keeps_connections_that_were_used():
-        text = text.replace("keepalive_min_timeout", "# keepalive_min_timeout")
     return text
-
-
-def keeps_connections_that_were_used() -> bool:
-    """Return whether nginx can leave a connection open for a moment after its last answer, although it ends its worker."""
-    return _version() >= (1, 27, 4)
 
 
 def _version() -> tuple[int, ...]:
