@@ -9,16 +9,22 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def far_network(port: int, seconds: float) -> Iterator[int]:
-    """Yield a port of this machine that leads to another one. seconds: for which each byte is on its way, in each direction."""
+def far_network(port: int, seconds: float, bytes_per_s: float = float("inf")) -> Iterator[int]:
+    """Yield a port of this machine that leads to another one.
+
+    seconds: for which each byte is on its way, in each direction. bytes_per_s: how many get on their way, of each connection.
+    """
     loop = asyncio.new_event_loop()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         on_their_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         delivery = asyncio.create_task(deliver(on_their_way, writer))
+        sent_at = 0.0
         try:
             while data := await reader.read(1 << 16):
-                on_their_way.put_nowait((loop.time() + seconds, data))
+                sent_at = max(sent_at, loop.time()) + len(data) / bytes_per_s
+                on_their_way.put_nowait((sent_at + seconds, data))
+                await asyncio.sleep(sent_at - loop.time())
         except ConnectionError:
             pass
         on_their_way.put_nowait((loop.time() + seconds, b""))

@@ -89,6 +89,9 @@ class TritonEngine(Engine):
     def __init__(self, address: str) -> None:
         self.address = address
         self._client = triton_client(address)
+        # On a connection of its own: behind large requests on a slow way, a question is answered late.
+        self._asking = triton.InferenceServerClient(address, channel_args=[*_CHANNEL, ("grpc.use_local_subchannel_pool", 1)])
+        self._was_ready = False
         self._specs: dict[tuple[str, int | None], ModelSpec] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -167,21 +170,19 @@ class TritonEngine(Engine):
         """See Engine.ready. A server that is away may come back with other versions, so the newest ones are asked for again."""
         if self._closed:
             return False
-        with contextlib.suppress(InferenceServerException):
-            if self._client.is_server_ready(client_timeout=timeout_s):
-                return True
-            # With --strict-readiness it says no as long as one model is not ready: one that is broken, or is being loaded. The
-            # question about a model has an answer then, also if there is none of that name. One that stops refuses it.
-            self._client.is_model_ready(_ANY_MODEL, client_timeout=timeout_s)
-            return True
-        self._forget_newest()
-        return False
+        # The connection of requests may still be made anew when the other one is there.
+        asked = (self._asking,) if self._was_ready else (self._asking, self._client)
+        self._was_ready = all(_is_ready(each, timeout_s) for each in asked)
+        if not self._was_ready:
+            self._forget_newest()
+        return self._was_ready
 
     def close(self) -> None:
         """See Engine.close."""
         if not self._closed:
             self._closed = True
             self._client.close()
+            self._asking.close()
 
     def _deliver(self, future: Future[dict[str, Array]], model: str, answer: dict[str, Array | None]) -> None:
         """Set the answer, or an error if it is incomplete: Triton's response cache can return an earlier request's outputs."""
@@ -248,6 +249,17 @@ def _not_found(text: str, model: str) -> str:
     if version:
         return f"model {model!r} has no version {rest.partition(' ')[0]} that Triton has loaded"
     return f"no model named {model!r} is loaded by Triton"
+
+
+def _is_ready(client: triton.InferenceServerClient, timeout_s: float) -> bool:
+    with contextlib.suppress(InferenceServerException):
+        if client.is_server_ready(client_timeout=timeout_s):
+            return True
+        # With --strict-readiness it says no as long as one model is not ready: one that is broken, or is being loaded. The
+        # question about a model has an answer then, also if there is none of that name. One that stops refuses it.
+        client.is_model_ready(_ANY_MODEL, client_timeout=timeout_s)
+        return True
+    return False
 
 
 def _input(name: str, array: Array) -> triton.InferInput:
