@@ -21,7 +21,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from avizor_cli.main import avizor
 from avizor_inference import errors
-from avizor_inference.job_tables import MEANINGS, PROJECTION, Q_VALUES, TABLES
+from avizor_inference.job_tables import MEANINGS, PROJECTION, Q_VALUES, REGIONS, TABLES
 from avizor_pipeline.reporting.metrics import batch_metrics
 from avizor_pipeline.reporting.watch_metrics import watch_metrics
 from avizor_service.http.answers import http_code
@@ -51,6 +51,8 @@ ROWS = {
     "projection": "Of `avizor project`: a file for each model and method. One row for each window in the map, in the order of "
     "`windows/`; join it on the first four columns.",
     "q_values": "With `--q-values`. One row for each recording that has a p-value; join it on `uri` and `model`.",
+    "regions": "With `--tables regions`. One row for each stretch of a recording's channel in which windows are flagged; those "
+    "that overlap or touch are one. Recordings without a flagged window have none.",
 }
 
 METRICS = """\
@@ -181,8 +183,8 @@ def _commands(
 def parquet_page() -> Iterator[str]:
     """The columns of every table that a batch job writes."""
     yield TABLES_OF_A_JOB
-    for table, schema in {**TABLES, "projection": PROJECTION, "q_values": Q_VALUES}.items():
-        place = f"{table}.parquet" if table == "q_values" else f"{table}/"
+    for table, schema in {**TABLES, "projection": PROJECTION, "q_values": Q_VALUES, "regions": REGIONS}.items():
+        place = f"{table}.parquet" if table in ("q_values", "regions") else f"{table}/"
         yield f"\n## `{place}`\n\n{ROWS[table]}\n\n| column | type | meaning |\n|---|---|---|"
         for column in schema:
             yield f"| `{column.name}` | `{_readable(str(column.type))}` | {MEANINGS[table][column.name]} |"

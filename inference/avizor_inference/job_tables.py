@@ -92,6 +92,23 @@ Q_VALUES = pa.schema(
     ]
 )
 
+# Of derived/regions.py: likewise.
+REGIONS = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("source", pa.string()),
+        ("model", pa.string()),
+        ("channel", pa.int16()),
+        ("start_sample", pa.int64()),
+        ("end_sample", pa.int64()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("windows", pa.int32()),
+        ("score", pa.float32()),
+        ("p_value", pa.float64()),
+    ]
+)
+
 # Of projection/: a file for each model and method, that is made from the embeddings of a finished job.
 PROJECTION = pa.schema(
     [
@@ -179,6 +196,19 @@ MEANINGS: dict[str, dict[str, str]] = {
         "true_label": "The label from `--label FILE` or `--label-pattern`; null without.",
         "x": "Place of the window's embedding in the map.",
         "y": "Place of the window's embedding in the map.",
+    },
+    "regions": {
+        "uri": _URI,
+        "source": _SOURCE,
+        "model": _MODEL,
+        "channel": "Channel of the file, as in `windows/`.",
+        "start_sample": "First sample of the first window, at the model's sample rate.",
+        "end_sample": "Sample after the last of the last window, at the model's sample rate.",
+        "start_s": "`start_sample` in seconds; null if the model has no sample rate.",
+        "end_s": "`end_sample` in seconds; null if the model has no sample rate.",
+        "windows": "Number of flagged windows in it, at least 1.",
+        "score": "Largest score of these windows.",
+        "p_value": "Smallest p-value of these windows.",
     },
     "q_values": {
         "uri": _URI,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from avizor_pipeline.derived.label_tables import FORMATS
+from avizor_pipeline.derived.wanted import TABLE_NAMES
 
 
 def _tables_of(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
     """Return the names in a list that is separated by commas, each once. Raises BadParameter."""
     names = tuple(dict.fromkeys(name.strip() for name in (value or "").split(",") if name.strip()))
-    if unknown := [name for name in names if name not in FORMATS]:
-        raise click.BadParameter(f"{unknown[0]!r} is not known; choose of {', '.join(FORMATS)}", context, option)
+    if unknown := [name for name in names if name not in TABLE_NAMES]:
+        raise click.BadParameter(f"{unknown[0]!r} is not known; choose of {', '.join(TABLE_NAMES)}", context, option)
     return names
 
 
@@ -23,5 +23,5 @@ tables_option = click.option(
     "--tables",
     metavar="LIST",
     callback=_tables_of,
-    help="Write flagged windows for sound editors: `raven`, `audacity` or `raven,audacity`, below OUT.",
+    help="Write flagged windows below OUT: for sound editors `raven`, `audacity`; joined to stretches `regions`. With commas.",
 )

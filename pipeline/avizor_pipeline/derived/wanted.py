@@ -8,15 +8,22 @@ from dataclasses import dataclass
 from avizor_inference.errors import SettingsError
 from avizor_pipeline.derived.label_tables import FORMATS, write_label_tables
 from avizor_pipeline.derived.q_values import Q_VALUES_FILE, write_q_values
+from avizor_pipeline.derived.regions import REGIONS_FILE, write_regions
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.sinks.output_files import OutputPath
+
+# The name of the regions among the tables.
+_REGIONS = "regions"
+
+# Names of the tables of flagged windows.
+TABLE_NAMES = (*FORMATS, _REGIONS)
 
 
 @dataclass(frozen=True)
 class WantedFiles:
     """Holds what is written at the end of a job besides its tables. They decide no rows, so a finished job may be asked again.
 
-    tables: names in `label_tables.FORMATS`.
+    tables: names in TABLE_NAMES.
     """
 
     q_values: bool = False
@@ -25,7 +32,8 @@ class WantedFiles:
     @property
     def names(self) -> list[str]:
         """Return what is written, as it is called in the folder of the job."""
-        return [*[Q_VALUES_FILE] * self.q_values, *[f"{name}/" for name in self.tables]]
+        tables = [REGIONS_FILE if name == _REGIONS else f"{name}/" for name in self.tables]
+        return [*[Q_VALUES_FILE] * self.q_values, *tables]
 
     def check(self, models: Sequence[JobModel]) -> None:
         """Raise SettingsError if all that is wanted would be empty."""
@@ -40,4 +48,7 @@ class WantedFiles:
         if self.q_values:
             write_q_values(out)
         for name in self.tables:
-            write_label_tables(out, FORMATS[name], models)
+            if name == _REGIONS:
+                write_regions(out)
+            else:
+                write_label_tables(out, FORMATS[name], models)

@@ -46,7 +46,7 @@ from avizor_pipeline.sinks.write_errors import reading, writing
 _log = logging.getLogger(__name__)
 
 # What sums up a finished job, files and folders. It is made anew at the end of each run, and absent while a job runs.
-DERIVED_FILES = (SUMMARY_FILE, "q_values.parquet", "raven", "audacity", "projection")
+DERIVED_FILES = (SUMMARY_FILE, "q_values.parquet", "regions.parquet", "raven", "audacity", "projection")
 
 # What stays when the job is run again, though no row is in it: maps of embeddings, in which new points are placed, and answers.
 _KEPT = ("maps", ANSWERS_FILE)

@@ -25,9 +25,9 @@ def results(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_wav(folder / "data" / "a" / f"{number}.wav", tone(3 * 4096 / SAMPLE_RATE, seed=100 + number))
     noise = 0.3 * np.random.default_rng(0).standard_normal(3 * 4096).astype(np.float32)
     write_wav(folder / "data" / "a" / "odd one.wav", np.clip(noise, -1, 1)[:, None].repeat(2, axis=1))
-    done = batch(folder / "data", models, folder / "results", "--q-values", "--tables", "raven,audacity")
+    done = batch(folder / "data", models, folder / "results", "--q-values", "--tables", "raven,audacity,regions")
     assert done.returncode == 0, done.stderr
-    assert "results: windows/, recordings/, q_values.parquet, raven/, audacity/, summary.json\n" in done.stdout
+    assert "results: windows/, recordings/, q_values.parquet, raven/, audacity/, regions.parquet, summary.json\n" in done.stdout
     return folder / "results"
 
 
@@ -52,6 +52,16 @@ def test_q_values_of_a_job_belong_to_its_recordings(results: Path) -> None:
 def flagged(results: Path) -> list[tuple[Any, ...]]:
     table = f"'{results}/windows/*.parquet'"
     return query(f"select channel, start_s, end_s, uri from {table} where is_anomaly and uri like '%odd%' order by 2, 1")
+
+
+def test_regions_join_the_flagged_windows_of_each_channel(results: Path) -> None:
+    regions = query(
+        f"select channel, start_s, end_s, windows, uri from '{results}/regions.parquet' where uri like '%odd%' order by 1"
+    )
+    windows = flagged(results)
+    assert len(windows) == 6
+    start, end, uri = windows[0][1], windows[-1][2], windows[0][3]
+    assert regions == [(channel, start, end, 3, uri) for channel in (0, 1)]
 
 
 def test_flagged_windows_are_read_by_what_reads_raven(results: Path) -> None:
@@ -86,10 +96,11 @@ def test_derived_files_are_made_again_without_computing_and_removed_when_nobody_
     assert [name for name, *_ in files_below(results / "raven")] == [name for name, *_ in written]
     assert not (results / "audacity").exists()
     assert not (results / "q_values.parquet").exists()
+    assert not (results / "regions.parquet").exists()
     assert "results: windows/, recordings/, raven/, summary.json\n" in again.stdout
     wrong = batch(results.parent / "data", models, results, "--tables", "raven,praat")
     assert wrong.returncode == 2
-    assert "'praat' is not known; choose of raven, audacity" in wrong.stderr
+    assert "'praat' is not known; choose of raven, audacity, regions" in wrong.stderr
 
 
 @pytest.mark.parametrize("option", [("--q-values",), ("--tables", "raven")])

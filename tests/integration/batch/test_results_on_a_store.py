@@ -84,7 +84,7 @@ def test_runs_on_a_store_leave_the_same_bytes_as_on_a_disk(
 
 @pytest.mark.slow
 def test_commands_name_the_url_and_tables_are_read_in_one_line(s3: S3, recordings: Path, models: Path, tmp_path: Path) -> None:
-    url, derived = s3.url("run"), ("--q-values", "--tables", "raven,audacity")
+    url, derived = s3.url("run"), ("--q-values", "--tables", "raven,audacity,regions")
     assert batch(recordings, models, str(tmp_path / "disk"), *derived).returncode == 3
     dry = batch(recordings, models, url, "--dry-run")
     assert (dry.returncode, names(s3.bucket, "run")) == (0, []), dry.stderr
@@ -93,10 +93,8 @@ def test_commands_name_the_url_and_tables_are_read_in_one_line(s3: S3, recording
     assert first.returncode == 3, first.stderr
     assert list(own.glob("avizor-*/*")) == []
     assert f"2 files could not be read: see {url}/dead_letters/*.parquet" in first.stdout
-    assert (
-        f"results in {url}: windows/, recordings/, dead_letters/, q_values.parquet, raven/, audacity/, summary.json"
-        in first.stdout
-    )
+    tables = "windows/, recordings/, dead_letters/, q_values.parquet, raven/, audacity/, regions.parquet, summary.json"
+    assert f"results in {url}: {tables}" in first.stdout
     assert digests(s3.bucket, "run") == digests_on_disk(tmp_path / "disk")
     summary = json.loads(s3.client.get_object(Bucket=s3.bucket, Key="run/summary.json")["Body"].read())
     assert (summary["out"], summary["files"]) == (url, 71)
