@@ -90,6 +90,7 @@ def test_a_source_with_too_few_items_is_judged_by_all_of_them_together() -> None
     by_all = Verdict(1.0, 1 / 601, "*", False, 600, of_source=30)
     assert by_all.is_anomaly(0.05, 0.95) is True
     limit = flagged_scores(600, 0.05, 0.95)
+    assert Verdict(1.0, limit / 601, "*", False, 600, of_source=30).is_anomaly(0.05, 0.95) is True
     assert Verdict(1.0, (limit + 1) / 601, "*", False, 600, of_source=30).is_anomaly(0.05, 0.95) is False
 
 

@@ -174,6 +174,7 @@ def test_an_item_that_a_message_cannot_hold_is_refused() -> None:
     assert (fits.item_bytes, fits.meaning) == (2**31 - 1, "")
     assert TensorSpec(name="x", dtype="float32", item_shape=(3, 5)).item_bytes == 60
     assert TensorSpec(name="x", dtype="float64", item_shape=()).item_bytes == 8
+    assert TensorSpec(name="x", dtype="int32", item_shape=(3,)).wire_dtype.str == "<i4"
     assert refusal(TensorSpec, {"name": "x", "dtype": "uint8", "item_shape": [2**31]}) == (
         "file: x has 2.15e+09 bytes an item; a message of gRPC holds 2 GiB"
     )

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avizor_inference.anomaly.item_score import ItemScore
+from avizor_inference.anomaly.item_score import ItemScore, item_scores
 
 # As models give them: float32, from nothing to overflow.
 SCORES = st.lists(st.floats(0, 2.0**127, width=32, allow_subnormal=False), min_size=1, max_size=30)
@@ -70,3 +70,7 @@ def test_windows_without_a_score_or_without_end_have_no_powers(score: float) -> 
 def test_a_summary_does_not_change() -> None:
     with pytest.raises(AttributeError, match="cannot assign"):
         ItemScore().windows = 1  # type: ignore[misc]
+
+
+def test_each_of_some_items_has_its_own_score() -> None:
+    assert item_scores([[3.0], [0.0, 0.0], [2.0, 2.0]]) == [3.0, 0.0, 2.0]

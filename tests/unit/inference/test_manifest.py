@@ -46,6 +46,7 @@ def test_a_sigmoid_has_a_threshold_for_each_label_and_nothing_else_has_any(tmp_p
     assert "1 thresholds, where activation is sigmoid and there are 2 labels" in refusal(tmp_path, **sigmoid, thresholds=[0.5])
     assert "2 thresholds, where activation is None" in refusal(tmp_path, labels=["a", "b"], thresholds=[0.5, 0.5])
     assert "thresholds.1: Input should be greater than 0" in refusal(tmp_path, **sigmoid, thresholds=[0.5, 0])
+    assert "thresholds.1: Input should be less than or equal to 1" in refusal(tmp_path, **sigmoid, thresholds=[0.5, 1.01])
     assert "only a classifier has" in refusal(tmp_path, task="reconstruct", activation="softmax")
 
 
@@ -106,6 +107,8 @@ def test_another_precision_comes_with_a_report_and_fp32_without(tmp_path: Path) 
     assert refusal(tmp_path, precision="int8") == "file: precision int8 without a report on the variant"
     assert refusal(tmp_path, variant=VARIANT) == "file: precision fp32 with a report on the variant"
     assert manifest(precision="fp16", variant=VARIANT).variant is not None
+    assert refusal(tmp_path, precision_of_file=True) == "file: precision_of_file is for another precision than fp32"
+    assert manifest(precision="int8", precision_of_file=True).variant is None
 
 
 @pytest.mark.parametrize("name", ["a", "0", "Model_1.2-x", "a" * 128])
