@@ -90,7 +90,7 @@ test-clients: test-node ## Let six clients drive one gateway through nginx, and 
 
 # Uses the operators of mutmut without its command, which skips every function with a decorator; see docs/mutants.md.
 .PHONY: mutants
-mutants: $(STAMP) ## Plant faults in the promise, the strict readers and the tokens: what do tests catch? 15 minutes of CPU
+mutants: $(STAMP) ## Plant faults in the promise, the strict readers and the tokens: what do tests catch? about an hour of CPU
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)-mutmut mutmut==3.8.1 libcst==1.9.0
 	PYTHONPATH=$(VENV)-mutmut $(BIN)/python tests/mutants.py
 

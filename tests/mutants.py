@@ -37,22 +37,31 @@ from mutmut.mutation.mutators import mutation_operators
 ROOT = Path(__file__).parents[1]
 INFERENCE = "inference/avizor_inference"
 UNIT = "tests/unit/inference"
-KINDS = tuple(f"{UNIT}/test_{name}.py" for name in ("input_spec", "kinds", "table_rows", "decode"))
+
+
+def of(*names: str, folder: str = UNIT) -> tuple[str, ...]:
+    """Return test files by their names."""
+    return tuple(f"{folder}/test_{name}.py" for name in names)
+
+
+KINDS = ("input_spec", "kinds", "decode", "file_forms")
 
 # Module -> the test files that are to catch its mutants, the quickest first.
 TARGETS = {
-    f"{INFERENCE}/anomaly/item_score.py": (f"{UNIT}/test_item_score.py",),
-    f"{INFERENCE}/anomaly/p_values.py": (f"{UNIT}/test_p_values.py", f"{UNIT}/test_promise.py"),
-    f"{INFERENCE}/anomaly/verdict.py": (f"{UNIT}/test_verdict.py",),
-    f"{INFERENCE}/repository/calibration.py": (f"{UNIT}/test_calibration.py",),
-    f"{INFERENCE}/strict_json.py": (f"{UNIT}/test_strict_json.py",),
-    f"{INFERENCE}/repository/manifest.py": (f"{UNIT}/test_manifest.py",),
-    f"{INFERENCE}/items/tensor_spec.py": (f"{UNIT}/test_input_spec.py",),
-    f"{INFERENCE}/items/kinds/image.py": KINDS,
-    f"{INFERENCE}/items/kinds/audio.py": KINDS,
-    f"{INFERENCE}/items/kinds/table.py": KINDS,
-    f"{INFERENCE}/items/kinds/tensor.py": KINDS,
-    "service/avizor_service/tokens.py": ("tests/unit/service/test_tokens.py",),
+    f"{INFERENCE}/anomaly/item_score.py": of("item_score"),
+    f"{INFERENCE}/anomaly/p_values.py": of("p_values", "confidence", "cross_fitted", "p_value_oracle", "promise"),
+    f"{INFERENCE}/anomaly/verdict.py": of("verdict", "confidence", "p_values"),
+    f"{INFERENCE}/repository/calibration.py": of("calibration", "cross_fitted"),
+    f"{INFERENCE}/strict_json.py": of("strict_json"),
+    f"{INFERENCE}/repository/manifest.py": of("manifest"),
+    f"{INFERENCE}/items/tensor_spec.py": of("input_spec"),
+    f"{INFERENCE}/items/kinds/image.py": of(*KINDS, "images", "image_transforms", "reconstructions"),
+    f"{INFERENCE}/items/kinds/audio.py": of(
+        *KINDS, "sound_presets", "sections", "reconstructions", "windows", "window_counts", "audio"
+    ),
+    f"{INFERENCE}/items/kinds/table.py": of(*KINDS, "table_rows", "row_files"),
+    f"{INFERENCE}/items/kinds/tensor.py": of(*KINDS),
+    "service/avizor_service/tokens.py": of("tokens", "callers", "shared_rate", folder="tests/unit/service"),
 }
 LIMIT_S = 40  # of CPU for the tests of one mutant, which need a second, those of p_values.py ten; more is a loop without end
 
