@@ -21,7 +21,6 @@ shift
 
 models=$(setting AVIZOR_MODELS models)
 [[ -d $models ]] || { echo "deploy/models.sh: $models is no folder; name that of the stack's models in AVIZOR_MODELS" >&2; exit 1; }
-compose=${COMPOSE:-$(docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)}
 no_terminal=
 [[ -t 0 && -t 1 ]] || no_terminal=-T
 exec $compose run --rm $no_terminal --user "$(id -u):$(id -g)" --volume "$(cd "$models" && pwd):/repository" \

@@ -12,7 +12,6 @@ has_models() { # FOLDER
   compgen -G "$1/*/config.pbtxt" >/dev/null
 }
 
-compose=${COMPOSE:-$(docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)}
 problem=$($compose ps -q 2>&1 >/dev/null | tail -n 1) || {
   echo "the stack needs Docker with Compose, and a running Docker engine; \`$compose ps\` says: ${problem:-nothing}" >&2
   echo "see https://docs.docker.com/compose/install" >&2

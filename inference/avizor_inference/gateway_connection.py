@@ -61,8 +61,16 @@ class Caller:
         """Return those of TLS, read anew; None without TLS. Raises SettingsError for files that cannot be read."""
         if not (self.ca_file or self.certificate):
             return None
-        roots, key, certificate = (read_pem(file) if file else None for file in (self.ca_file, self.key, self.certificate))
-        return grpc.ssl_channel_credentials(roots, key, certificate)
+        return tls_credentials(self.ca_file, self.certificate, self.key)
+
+
+def tls_credentials(ca_file: Path | None, certificate: Path | None, key: Path | None) -> grpc.ChannelCredentials:
+    """Return credentials of TLS from files in PEM, read anew. None: the roots of the system, and no certificate of the caller.
+
+    Raises SettingsError for files that cannot be read.
+    """
+    roots, private_key, chain = (read_pem(file) if file else None for file in (ca_file, key, certificate))
+    return grpc.ssl_channel_credentials(roots, private_key, chain)
 
 
 _NOBODY = Caller()

@@ -12,9 +12,10 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from avizor_inference.addresses import is_grpc_address
-from avizor_inference.caller_files import read_pem, read_token
+from avizor_inference.caller_files import read_token
 from avizor_inference.error_text import printable
 from avizor_inference.finite_range import FiniteRange
+from avizor_inference.gateway_connection import tls_credentials
 from avizor_inference.no_connection import why_no_answer
 
 # Docker sets http_proxy in every container, for connections to the outside. A proxy would look for 127.0.0.1 elsewhere.
@@ -70,9 +71,7 @@ def health(
         raise click.UsageError("--client-certificate and --client-key belong together; give both or neither")
     credentials = None
     if tls or ca or client_certificate or server_name:
-        credentials = grpc.ssl_channel_credentials(
-            *(read_pem(file) if file else None for file in (ca, client_key, client_certificate))
-        )
+        credentials = tls_credentials(ca, client_certificate, client_key)
     metadata = (("authorization", f"Bearer {read_token(token_file)}"),) if token_file else ()
     if not is_grpc_address(target):
         wrong = f"{target!r} is no address; give HOST:PORT, with a port up to 65535, or unix:PATH"

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -87,6 +87,15 @@ def run(own: Path, *words: str) -> Result:
     return CliRunner().invoke(command, [*words, "--models", str(own)])
 
 
+@contextlib.contextmanager
+def on_triton(install: TritonInstall, own: Path, scan_s: float) -> Iterator[tuple[str, Gateway]]:
+    """A Triton and a gateway on it: the engine as commands name it, and the gateway."""
+    with TritonServer(install, own) as server:
+        engine = f"triton://{server.grpc_url}"
+        with gateway(own, "--engine", engine, "--scan-s", scan_s) as running:
+            yield engine, running
+
+
 def test_a_rollback_under_load_and_the_way_forward_again(tmp_path: Path) -> None:
     write_version(tmp_path, "v", 1)
     write_version(tmp_path, "v", 2)
@@ -109,25 +118,23 @@ def test_on_triton_a_version_that_computes_something_else_never_answers_and_a_ro
 ) -> None:
     own = tmp_path / "models"
     write_version(own, "v", 1)
-    with TritonServer(triton_install, own) as server:
-        engine = f"triton://{server.grpc_url}"
-        with gateway(own, "--engine", engine, "--scan-s", 0.5) as running:
-            callers = Callers(running)
-            callers.until(1)
-            write_version(own, "v", 2)
-            result = run(own, "load", "v", "--engine", engine)
-            assert result.exit_code == 0, result.exception
-            callers.until(2)
-            write_version(own, "v", 3, probe_of=9)
-            refused = run(own, "load", "v", "--engine", engine)
-            assert "is not computed as at export" in str(refused.exception)
-            assert ModelRepository(own).served("v").version == 2, "a restart serves what is served"
-            before = callers.ended[1]
-            assert run(own, "rollback", "v", "--engine", engine).exit_code == 0
-            assert ModelRepository(own).served("v").version == 1
-            while callers.ended[1] == before:
-                pass
-            assert set(callers.stop()) == {1, 2}
+    with on_triton(triton_install, own, scan_s=0.5) as (engine, running):
+        callers = Callers(running)
+        callers.until(1)
+        write_version(own, "v", 2)
+        result = run(own, "load", "v", "--engine", engine)
+        assert result.exit_code == 0, result.exception
+        callers.until(2)
+        write_version(own, "v", 3, probe_of=9)
+        refused = run(own, "load", "v", "--engine", engine)
+        assert "is not computed as at export" in str(refused.exception)
+        assert ModelRepository(own).served("v").version == 2, "a restart serves what is served"
+        before = callers.ended[1]
+        assert run(own, "rollback", "v", "--engine", engine).exit_code == 0
+        assert ModelRepository(own).served("v").version == 1
+        while callers.ended[1] == before:
+            pass
+        assert set(callers.stop()) == {1, 2}
 
 
 def test_a_gateway_tells_that_a_killed_command_left_another_choice_than_triton_has_loaded(
@@ -208,19 +215,17 @@ def test_a_new_model_that_nobody_has_loaded_on_triton_is_told_with_the_command_t
 ) -> None:
     own = tmp_path / "models"
     write_version(own, "v", 1)
-    with TritonServer(triton_install, own) as server:
-        engine = f"triton://{server.grpc_url}"
-        with gateway(own, "--engine", engine, "--scan-s", 0.2) as running:
-            callers = Callers(running)
-            callers.until(1)
-            write_version(own, "w", 1)
-            until("it is told", lambda: "w" in refused(running))
-            command = f"avizor models load w --engine {engine}"
-            assert refused(running)["w"] == f"no model named 'w' is loaded by Triton; load it with `{command}`"
-            assert run(own, *command.split()[2:]).exit_code == 0
-            until("it is served", lambda: running.metrics()['avizor_model_up{model="w"}'] == 1)
-            assert refused(running) == {}
-            assert set(callers.stop()) == {1}
+    with on_triton(triton_install, own, scan_s=0.2) as (engine, running):
+        callers = Callers(running)
+        callers.until(1)
+        write_version(own, "w", 1)
+        until("it is told", lambda: "w" in refused(running))
+        command = f"avizor models load w --engine {engine}"
+        assert refused(running)["w"] == f"no model named 'w' is loaded by Triton; load it with `{command}`"
+        assert run(own, *command.split()[2:]).exit_code == 0
+        until("it is served", lambda: running.metrics()['avizor_model_up{model="w"}'] == 1)
+        assert refused(running) == {}
+        assert set(callers.stop()) == {1}
 
 
 def refused(running: Gateway) -> dict[str, str]:

@@ -74,9 +74,12 @@ _CHANNEL = [
 ]
 
 
-def triton_client(address: str) -> triton.InferenceServerClient:
-    """Return a client of the Triton at `address` (host:port), with Avizor's options: no proxy, messages of any size."""
-    return triton.InferenceServerClient(address, channel_args=_CHANNEL)
+def triton_client(address: str, *options: tuple[str, int]) -> triton.InferenceServerClient:
+    """Return a client of the Triton at `address` (host:port), with Avizor's options: no proxy, messages of any size.
+
+    options: further ones of the gRPC channel.
+    """
+    return triton.InferenceServerClient(address, channel_args=[*_CHANNEL, *options])
 
 
 class TritonEngine(Engine):
@@ -90,7 +93,7 @@ class TritonEngine(Engine):
         self.address = address
         self._client = triton_client(address)
         # On a connection of its own: behind large requests on a slow way, a question is answered late.
-        self._asking = triton.InferenceServerClient(address, channel_args=[*_CHANNEL, ("grpc.use_local_subchannel_pool", 1)])
+        self._asking = triton_client(address, ("grpc.use_local_subchannel_pool", 1))
         self._was_ready = False
         self._specs: dict[tuple[str, int | None], ModelSpec] = {}
         self._lock = threading.Lock()

@@ -20,11 +20,9 @@ def not_utf8(text: bytes, file: Path | None = None) -> str:
     made = str(Path(name).with_suffix("")) + "-utf8" + Path(name).suffix
     source = "UTF-16" if is_utf16 else "WINDOWS-1252"
     command = f"`iconv -f {source} -t UTF-8 {shlex.quote(name)} > {shlex.quote(made)}`"
-    return (
-        f"is in UTF-16, not in UTF-8; convert it with {command}"
-        if is_utf16
-        else (f"is not in UTF-8; if a program of Windows such as Excel wrote it, convert it with {command}")
-    )
+    if is_utf16:
+        return f"is in UTF-16, not in UTF-8; convert it with {command}"
+    return f"is not in UTF-8; if a program of Windows such as Excel wrote it, convert it with {command}"
 
 
 def line_not_utf8(lines: Iterable[bytes], file: Path) -> str:

@@ -48,8 +48,7 @@ def write_regions(out: OutputPath) -> None:
 
 def _regions(out: OutputPath) -> Iterator[_Row]:
     """Yield the regions, recording by recording. A long one is in several parts, which follow each other."""
-    parts = sorted(files_of(out / "windows", ".parquet"), key=lambda part: part.name)
-    for _, of_shard in groupby(parts, key=lambda part: shard_of(part.stem)):
+    for _, of_shard in groupby(files_of(out / "windows", ".parquet"), key=lambda part: shard_of(part.stem)):
         windows = (window for part in of_shard for window in _flagged(part))
         for _, of_recording in groupby(windows, key=itemgetter("uri")):
             yield from _joined(of_recording)

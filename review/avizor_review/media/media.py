@@ -108,18 +108,19 @@ class Media:
             raise MediaError(str(error)) from error
 
     def _view(self, uri: str, model: str, channel: int | None, start_sample: int | None, around_s: float) -> View:
-        number = self._number(uri, model)
-        spec, version = self._spec(uri, model), self.models.version(model, number)
+        spec = self._spec(uri, model)
         with self._opened(uri, spec) as content:
             excerpt = read_excerpt(content, spec, channel, start_sample, around_s)
             rate = recorded_rate(content) if isinstance(spec, AudioInput) else None
             others = tuple(Cell(name, value) for name, value in content.others(spec).items())
-        return replace(self._view_of(excerpt, uri, model, spec, version), recorded_rate=rate, others=others)
+        return replace(self._view_of(excerpt, uri, model, spec), recorded_rate=rate, others=others)
 
-    def _view_of(self, excerpt: Excerpt, uri: str, model: str, spec: InputSpec, version: ModelVersion | None) -> View:
+    def _view_of(self, excerpt: Excerpt, uri: str, model: str, spec: InputSpec) -> View:
         """Return a view with a map, or else with why there is none."""
+        number = self._number(uri, model)
+        version = self.models.version(model, number)
         if version is None:
-            return replace(view_of(excerpt, uri, spec, None), no_map=self.models.problem(model, self._number(uri, model)))
+            return replace(view_of(excerpt, uri, spec, None), no_map=self.models.problem(model, number))
         try:
             return self._with_map(excerpt, uri, model, version)
         except AvizorError as error:

@@ -56,7 +56,6 @@ class ImagesToFit(KindToFit):
                 f"the pictures have {len(self.sizes)} sizes, from {low[1]} x {low[0]} to {high[1]} x {high[0]}, and all become "
                 "one; a part that fills one picture is small in another, so crop them to what is to be judged if you can"
             )
-
         if len(self.kinds) > 1:
             kinds = "; ".join(f"{count} {kind}, such as {self.examples[kind]}" for kind, count in self.kinds.most_common())
             yield (
