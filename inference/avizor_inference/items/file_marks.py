@@ -13,6 +13,8 @@ _MARKS: tuple[tuple[int, bytes, str], ...] = (
     (8, b"WEBP", ".webp"),
     (0, b"II*\0", ".tif"),
     (0, b"MM\0*", ".tif"),
+    (0, b"II+\0", ".tif"),
+    (0, b"MM\0+", ".tif"),
     (0, b"RIFF", ".wav"),
     (0, b"RIFX", ".wav"),
     (0, b"RF64", ".rf64"),
@@ -26,6 +28,7 @@ _MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"ID3", ".mp3"),
     (0, b"\x1a\x45\xdf\xa3", ".mkv"),
     (4, b"ftyp", ".mp4"),
+    (0, b"\x30\x26\xb2\x75", ".wma"),
     (0, b"\x93NUMPY", ".npy"),
     (0, b"PK\x03\x04", ".npz"),
     (0, b"MATLAB", ".mat"),
@@ -33,7 +36,8 @@ _MARKS: tuple[tuple[int, bytes, str], ...] = (
 )
 _ANY = ".bin"
 _TEXT = ".csv"
-_LOOKED_AT = 4096
+# Bytes that tell the kind of a file.
+LOOKED_AT = 4096
 
 
 def suffix_by_content(data: bytes, suffixes: Collection[str]) -> str:
@@ -41,4 +45,9 @@ def suffix_by_content(data: bytes, suffixes: Collection[str]) -> str:
     for place, mark, suffix in _MARKS:
         if suffix in suffixes and data[place : place + len(mark)] == mark:
             return suffix
-    return _TEXT if _TEXT in suffixes and b"\0" not in data[:_LOOKED_AT] else _ANY
+    return _TEXT if _TEXT in suffixes and b"\0" not in data[:LOOKED_AT] else _ANY
+
+
+def is_of_a_kind(start: bytes, suffixes: Collection[str]) -> bool:
+    """Return whether a file begins like one of a kind with these suffixes. start: LOOKED_AT bytes, or all of a shorter one."""
+    return suffix_by_content(start, suffixes) != _ANY

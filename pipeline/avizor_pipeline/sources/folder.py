@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from avizor_inference.errors import MediaError
+from avizor_inference.errors import DatasetError, MediaError
 from avizor_inference.items.data.open_packs import open_packs
 from avizor_inference.items.data.packs import contents_by_suffix, open_listed
 from avizor_inference.items.dataset import Columns, Entry, entries_of_file, first_items, list_dataset
-from avizor_inference.items.file_access import path_of
+from avizor_inference.items.file_access import open_file, path_of
+from avizor_inference.items.file_marks import LOOKED_AT, is_of_a_kind
 from avizor_inference.items.find_files import LeftOut, suffix_of
 from avizor_inference.items.kinds.base import Content, FileContent, OneRow
 from avizor_inference.items.object_files import WHOLE_BYTES, ReadAhead
@@ -17,11 +20,15 @@ from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.items.windows import ChannelMode
 from avizor_inference.object_store import StoreState, is_url
 
+# Suffix of a file that another is packed in -> the command that unpacks it.
+_UNPACK = {".gz": "gunzip -k", ".bz2": "bunzip2 -k", ".xz": "unxz -k", ".zst": "unzstd", ".zip": "unzip"}
+
 
 class FolderSource:
     """Lists and opens the files of each root (see `list_dataset`), named as `file_access.name_of` writes names.
 
-    contents: what the items may be. The suffix tells which; a file that is named itself may have any, and is then all of them.
+    contents: what the items may be. The suffix tells which; a file that is named itself may have any, if it begins like one of
+    them, and is then all of them.
     limit: items to list. row_columns: see `open_packs`. channels: see `Content.taking`.
     """
 
@@ -43,11 +50,36 @@ class FolderSource:
         self._ahead = ReadAhead()
 
     def list(self, left_out: LeftOut | None = None) -> Iterator[Entry]:
-        """See Source."""
+        """See Source. Raises DatasetError for a root that is one file of a kind that is not read."""
         if left_out:
-            left_out.remedies = {suffix: how for content in self._files for suffix, how in content.more_suffixes.items()}
+            left_out.remedies = self._remedies
         entries = list_dataset(self._roots, self.suffixes, self._rule, left_out, self._columns, self._packs)
-        return first_items(entries, self._limit)
+        return first_items(self._checked(entries), self._limit)
+
+    def _checked(self, entries: Iterator[Entry]) -> Iterator[Entry]:
+        named = {str(root) for root in self._roots}
+        for entry in entries:
+            if entry.file in named and suffix_of(entry.file) not in (self.suffixes | set(self._packs)):
+                self._check_kind(entry)
+            yield entry
+
+    def _check_kind(self, entry: Entry) -> None:
+        """Raise DatasetError for a file of an unknown suffix that does not begin like one that is read."""
+        with suppress(MediaError), open_file(entry.path) as file:  # what cannot be opened is a dead letter that says why
+            start = file.read(LOOKED_AT)
+            if any(is_of_a_kind(start, content.suffixes) for content in self._files):
+                return
+            suffix = entry.path.suffix.lower()
+            if how := _UNPACK.get(suffix, ""):
+                how = f"; unpack it: {how} {shlex.quote(entry.uri)}"
+            elif how := self._remedies.get(suffix, ""):
+                how = f"; to read {suffix}: {how}"
+            taken = ", ".join(sorted(self.suffixes | set(self._packs)))
+            raise DatasetError(f"{entry.uri} is no file that the models take; they take files that end in {taken}{how}")
+
+    @property
+    def _remedies(self) -> dict[str, str]:
+        return {suffix: how for content in self._files for suffix, how in content.more_suffixes.items()}
 
     @property
     def suffixes(self) -> frozenset[str]:

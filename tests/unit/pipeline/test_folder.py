@@ -15,6 +15,8 @@ from avizor_inference.items.file_access import name_of
 from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.kinds.audio import SoundFile
 from avizor_inference.items.kinds.base import Content
+from avizor_inference.items.kinds.image import ImageFile
+from avizor_inference.items.kinds.table import TableRow
 from avizor_pipeline.sources.folder import FolderSource
 
 
@@ -75,3 +77,39 @@ def test_a_root_whose_name_is_not_unicode_is_listed_and_opened(tmp_path: Path) -
 def test_a_root_that_does_not_exist_is_told(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"nothing does not exist; give a folder of files, or one file"):
         list(FolderSource([str(tmp_path / "nothing")], [SoundFile]).list())
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("rows.csv.gz", "; unpack it: gunzip -k '{}'"),
+        ("notes.docx", ""),
+        ("photo.heic", "; to read .heic: convert them to JPEG or PNG"),
+    ],
+)
+def test_a_named_file_of_no_kind_that_is_read_is_refused(tmp_path: Path, name: str, how: str) -> None:
+    (folder := tmp_path / "a folder").mkdir()
+    (folder / name).write_bytes(b"\x00\x01\x02" * 100)
+    source = FolderSource([str(folder / name)], [ImageFile])
+    with pytest.raises(DatasetError) as caught:
+        list(source.list())
+    said = f"{folder / name} is no file that the models take; they take files that end in .bmp, .gif, .jpeg, "
+    assert str(caught.value).startswith(said)
+    assert how.format(folder / name) in str(caught.value)
+    left_out = LeftOut()
+    assert list(FolderSource([str(folder)], [ImageFile]).list(left_out)) == []
+    assert sum(left_out.counts.values()) == 1
+
+
+def test_a_named_file_of_rows_with_another_suffix_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rows.tsv").write_text("a\tb\n1\t2\n")
+    with pytest.raises(DatasetError, match=r"take files that end in \.csv, \.npy, \.npz, \.parquet$"):
+        list(FolderSource([str(tmp_path / "rows.tsv")], [TableRow]).list())
+
+
+def test_a_named_file_of_any_suffix_is_taken_if_it_begins_like_one_that_is_read(tmp_path: Path) -> None:
+    write_wav(tmp_path / "1.wav", tone(4096 / SAMPLE_RATE))
+    (tmp_path / "1.wav").rename(tmp_path / "rec.2024-05-01")
+    source = FolderSource([str(tmp_path / "rec.2024-05-01")], [SoundFile])
+    (entry,) = source.list()
+    assert len(decode_item(opened(source, entry), SOUND, 10).rows) == 1
