@@ -14,6 +14,7 @@ Not mutated: docstrings, type annotations without a call, descriptions of fields
 from __future__ import annotations
 
 import difflib
+import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -26,11 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import libcst as cst
-import numpy as np  # noqa: F401 - like pydantic here, so that no forked process has to import it
-import pydantic  # noqa: F401
 import pytest
 from hypothesis import Phase, settings
-from hypothesis import strategies as st  # noqa: F401
 from libcst.metadata import MetadataWrapper, PositionProvider
 from mutmut.mutation.mutators import mutation_operators
 
@@ -63,6 +61,17 @@ TARGETS = {
     f"{INFERENCE}/items/kinds/tensor.py": of(*KINDS),
     "service/avizor_service/tokens.py": of("tokens", "callers", "shared_rate", folder="tests/unit/service"),
 }
+# Packages that tests import. They are loaded once, so that no forked process has to.
+PACKAGES = (
+    "hypothesis.strategies",
+    "numpy",
+    "PIL.Image",
+    "pyarrow.parquet",
+    "pydantic",
+    "soundfile",
+    "soxr",
+    "torchvision.transforms.v2",
+)
 LIMIT_S = 40  # of CPU for the tests of one mutant, which need a second, those of p_values.py ten; more is a loop without end
 
 
@@ -147,6 +156,15 @@ class _Finder(importlib.abc.MetaPathFinder):
         )
 
 
+class _Fixtures:
+    """Stands in for tests/conftest.py, which exports models."""
+
+    @pytest.fixture
+    def shared_data(self) -> None:
+        """No mutant waits for the real data, which is not everywhere."""
+        pytest.skip("runs without the real data")
+
+
 def run_tests(mutant: Mutant) -> int:
     """Run the tests of the mutant's module in this process, which is a child and ends here. Return pytest's exit code."""
     silence = os.open(os.devnull, os.O_WRONLY)
@@ -158,7 +176,8 @@ def run_tests(mutant: Mutant) -> int:
     )
     settings.load_profile("mutants")
     sys.meta_path.insert(0, _Finder(mutant))
-    return pytest.main(["-x", "-q", "--noconftest", "-p", "no:cacheprovider", *TARGETS[mutant.path]])
+    options = ["-x", "-q", "--noconftest", "-p", "no:cacheprovider"]
+    return pytest.main([*options, *TARGETS[mutant.path]], plugins=[_Fixtures()])
 
 
 def start(mutant: Mutant) -> int:
@@ -199,8 +218,9 @@ def cpu_seconds() -> float:
 
 def main() -> None:
     """Print for each module how many mutants there are and how many were caught, and each one that was not."""
-
     os.chdir(ROOT)
+    for package in PACKAGES:
+        importlib.import_module(package)
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
     for path in (path for path in TARGETS if wanted in path):
         before = cpu_seconds()
