@@ -209,6 +209,7 @@ def test_tune_compares_all_engines_and_a_batch_job_runs_each_model_on_the_one_th
     assert done.returncode == 0, done.stderr
     (model,) = json.loads((tuning / "out/job.json").read_text())["models"]
     assert model["engine"] == "openvino"
+    assert "digits: ran on openvino (--engine tuned)" in done.stdout
 
 
 def test_a_model_that_does_not_bear_bf16_is_not_measured_in_it(tuning: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ class ModelSummary(Strict):
     name: str
     version: int
     calibration_id: str | None
+    engine: str = Field(description="that ran it, as --engine names one: of `tuned` the model's own")
     anomalies: int
     labels: dict[str, int]
     sources: dict[str, SourceCount]
@@ -78,7 +79,7 @@ def summarise(
         items_per_second=round(outcome.files_of_this_run / max(seconds, 1e-9), 1),
         alpha=settings.alpha,
         confidence=settings.confidence,
-        models=[_of_model(model, outcome) for model in models],
+        models=[_of_model(model, settings, outcome) for model in models],
     )
 
 
@@ -89,12 +90,13 @@ def write_summary(out: OutputPath, summary: JobSummary) -> None:
         write_whole(path, summary.model_dump_json(indent=2) + "\n")
 
 
-def _of_model(model: JobModel, outcome: Outcome) -> ModelSummary:
+def _of_model(model: JobModel, settings: JobSettings, outcome: Outcome) -> ModelSummary:
     sources = outcome.sources.get(model.name, {})
     return ModelSummary(
         name=model.name,
         version=model.choice.version,
         calibration_id=model.choice.calibration_id,
+        engine=settings.engine_of(model.choice),
         anomalies=sum(count.anomalies for count in sources.values()),
         labels=dict(outcome.labels.get(model.name, {})),
         sources=dict(sorted(sources.items())),

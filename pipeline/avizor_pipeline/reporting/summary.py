@@ -46,6 +46,9 @@ def summary_lines(
     earlier = f", {outcome.earlier_files} of them by earlier runs" if outcome.earlier_files else ""
     windows = f", {counted(outcome.windows, 'window row')}" if any(model.format for model in models) else ""
     yield f"{counted_of(outcome.files, outcome.noun)}{earlier}{windows}{rate}"
+    for tuned in models:
+        if tuned.choice.engine:
+            yield f"{tuned.name}: ran on {tuned.choice.engine} (--engine tuned)"
     for model, labels in outcome.labels.items():
         if labels:
             yield f"{model}: items by class"

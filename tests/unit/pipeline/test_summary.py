@@ -170,6 +170,15 @@ def test_the_summary_counts_what_is_not_as_the_models_take_it(opened: Sequence[J
     assert "3 files shorter than a model's window: filled up with zeros" in text
 
 
+def test_of_tuned_models_the_summary_says_which_engine_each_ran_on(models: Path, outcome: Outcome) -> None:
+    settings = JobRequest(("data",), ("kinds", "normal"), models, engine="tuned").to_settings()
+    text = "\n".join(summary_lines(outcome, opened := open_models(settings), 0.05, OUT, seconds=1.0))
+    assert text.count("ran on") == 2
+    assert "kinds: ran on ort (--engine tuned)" in text
+    summary = summarise(outcome, opened, settings, OUT, seconds=1.0)
+    assert [model.engine for model in summary.models] == ["ort", "ort"]
+
+
 def test_verdicts_are_metrics_of_models_with_a_calibration_alone_and_while_the_job_runs() -> None:
     metrics = BatchMetrics()
     for commit in commits():
