@@ -92,21 +92,27 @@ class Call:
         """Receive the only message of a call, in protobuf's wire format. Raises what `receive` and `unpacked_bytes` raise."""
         return await self.receive(partial(self.unpacked_bytes, fields=fields))
 
-    async def receive(self, unpacked_bytes: Callable[[bytes], Awaitable[int]]) -> bytes:
+    async def receive(
+        self, unpacked_bytes: Callable[[bytes], Awaitable[int]], most_bytes: Callable[[int], int] | None = None
+    ) -> bytes:
         """Receive the only message of a call. It is not read from the connection before that, and counts until the end.
 
-        unpacked_bytes: returns for how many bytes a message counts. Raises GatewayFull if there is no room for it,
-        DeadlineExceeded, and what `unpacked_bytes` and Receiver.message raise.
+        unpacked_bytes: returns for how many bytes a message counts. most_bytes: for how many one of a length does at most;
+        without it, and while the length is not known, there has to be room for the largest. Raises GatewayFull if there is no
+        room, MessageTooLarge, DeadlineExceeded, and what `unpacked_bytes` and Receiver.message raise.
         """
-        await self.messages.take(self.time_remaining_s())
+        length = self.transport.length()
+        self.messages.check_size(length or 0)
+        most = None if length is None or most_bytes is None else most_bytes(length)
+        taken = await self.messages.take(self.time_remaining_s(), most)
         message = size = None
         try:
             message = await self.receiver.message(self.transport)
             size = await unpacked_bytes(message)
         finally:
             if size is None:
-                self.messages.forget(is_received=message is not None)
-        self.messages.keep(size)
+                self.messages.forget(taken, is_received=message is not None)
+        self.messages.keep(size, taken)
         self.message_bytes = size
         self.check_deadline()
         return message

@@ -1,4 +1,4 @@
-"""Bound the memory of the messages of all calls in progress. A message is received only if there is room for the largest."""
+"""Bound the memory of the messages of all calls in progress. A message is received only if there is room for it."""
 
 from __future__ import annotations
 
@@ -32,22 +32,25 @@ class MessageMemory:
         self._room = whole.limit("message_bytes", self._all_mib << 20)
         self._most_with_answers = self._room.most + self._room.most // 4
         self._looks_again = False
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()  # each with the bytes that it waits for
         self._receiving = Throughput()
 
-    async def take(self, time_remaining_s: float | None) -> None:
-        """Take room for one message, in order of arrival. Raises GatewayFull if that takes too long, or would.
+    async def take(self, time_remaining_s: float | None, most: int | None = None) -> int:
+        """Take room for one message, in order of arrival; return how much. Raises GatewayFull if it takes too long, or would.
 
-        Follow with `keep` or `forget`.
+        most: bytes for which the message will count at most; None if nobody knows. No more than the largest message takes is
+        taken. Follow with `keep` or `forget`.
         """
+        taken = self.receiving_bytes if most is None else min(most, self.receiving_bytes)
         self._receiving.enter(1)
-        if not self._waiting and self._room.take(self.receiving_bytes):
-            return
+        if not self._waiting and self._room.take(taken):
+            return taken
         try:
-            await self._wait(time_remaining_s)
+            await self._wait(taken, time_remaining_s)
         except BaseException:
             self._receiving.leave(1, done=False)
             raise
+        return taken
 
     def check_size(self, size: int) -> None:
         """Raise MessageTooLarge for a message of so many bytes, if it is."""
@@ -58,14 +61,14 @@ class MessageMemory:
                 f"{self._max_mib}); send fewer items in one request, or use a batch job for long recordings"
             )
 
-    def keep(self, count: int) -> None:
-        """Count so many bytes for a message that was received. Call `free` with them later.
+    def keep(self, count: int, taken: int) -> None:
+        """Count so many bytes for a message that was received. Call `free` with them later. taken: what `take` has returned.
 
-        They may be more than was taken: a form is in memory twice, and JSON three times (docs/limits.md). Then there is no room
-        for the next message until others have ended.
+        They may be more than the largest message takes: a form is in memory twice, and JSON three times (docs/limits.md). Then
+        there is no room for the next message until others have ended.
         """
         self._receiving.leave(1, done=True)
-        self.free(self.receiving_bytes - count)
+        self.free(taken - count)
 
     def hold(self, count: int) -> None:
         """Count so many bytes of an answer until they are sent. While there is no room, no message is received.
@@ -80,10 +83,10 @@ class MessageMemory:
             )
         self._room.add(count)
 
-    def forget(self, *, is_received: bool = False) -> None:
-        """Count a message no more that did not come, or that was received and refused."""
+    def forget(self, taken: int, *, is_received: bool = False) -> None:
+        """Count a message no more that did not come, or that was received and refused. taken: what `take` has returned."""
         self._receiving.leave(1, done=is_received)
-        self.free(self.receiving_bytes)
+        self.free(taken)
 
     def free(self, count: int) -> None:
         """Make room of so many bytes."""
@@ -93,10 +96,12 @@ class MessageMemory:
     def _let_in(self) -> None:
         """Give room to those that wait, in their order. If it is shared, look again: other workers do not tell."""
         while self._waiting:
-            if self._waiting[0].done():
+            waiter, wanted = self._waiting[0]
+            if waiter.done():
                 self._waiting.popleft()
-            elif self._room.take(self.receiving_bytes):
-                self._waiting.popleft().set_result(None)
+            elif self._room.take(wanted):
+                self._waiting.popleft()
+                waiter.set_result(None)
             else:
                 break
         if self._waiting and self._room.is_shared and not self._looks_again:
@@ -107,20 +112,20 @@ class MessageMemory:
         self._looks_again = False
         self._let_in()
 
-    async def _wait(self, time_remaining_s: float | None) -> None:
+    async def _wait(self, wanted: int, time_remaining_s: float | None) -> None:
         longest_s = self._max_wait_s if time_remaining_s is None else min(self._max_wait_s, time_remaining_s)
         expected_s = self._receiving.wait_s()
         if expected_s is not None and expected_s > longest_s:
             raise self._full(expected_s)
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+        self._waiting.append((waiter, wanted))
         self._let_in()
         try:
             async with asyncio.timeout(longest_s):
                 await waiter
         except BaseException as error:
             if waiter.done() and not waiter.cancelled():
-                self.free(self.receiving_bytes)
+                self.free(wanted)
             if isinstance(error, TimeoutError):
                 raise self._full(expected_s) from error
             raise

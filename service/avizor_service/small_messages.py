@@ -96,10 +96,10 @@ class SmallMessages:
             self._receiving -= 1
 
     async def _received_in_room(self, context: grpc.aio.ServicerContext) -> bytes:
-        await self._messages.take(context.time_remaining())
+        taken = await self._messages.take(context.time_remaining())
         message = None
         try:
             message = await self.receiver.message(GrpcTransport(context))
         finally:
-            self._messages.forget(is_received=message is not None)
+            self._messages.forget(taken, is_received=message is not None)
         return message

@@ -32,6 +32,9 @@ class Transport(Protocol):
     def answer_header(self, name: str, value: str) -> None:
         """Let the client have a value beside the answer, or the status, once either is sent. There is one such value."""
 
+    def length(self) -> int | None:
+        """Return how many bytes the message of the call has, None if that is not known before it has come."""
+
     async def read(self) -> bytes | None:
         """Return the next message of the call, None if it ends without one. It is not read from the connection before that.
 
@@ -76,6 +79,9 @@ class GrpcTransport:
     def answer_header(self, name: str, value: str) -> None:
         """Send a value in the trailing metadata, with the answer: headers of their own cost as much as a small call."""
         self._context.set_trailing_metadata(((name, value),))
+
+    def length(self) -> None:
+        """Return None: the length is the first bytes of the message, and only gRPC sees it."""
 
     async def read(self) -> bytes | None:
         """Return the next message of the call, None if it ends without one."""

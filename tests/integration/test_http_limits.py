@@ -20,15 +20,22 @@ from triton_server.server import TritonServer
 from avizor.v1 import inference_pb2 as pb
 
 FILES, INFER = "/v1/models/digits:classify", "/v2/models/digits/infer"
+JSON = "/avizor.v1.InferenceService/Classify"
 
 
 @contextlib.contextmanager
-def begun(running: Gateway, path: str = FILES, *headers: str) -> Iterator[socket.socket]:
-    """A call that is admitted, and whose body does not come."""
+def begun(
+    running: Gateway, path: str = FILES, *headers: str, length: int | None = 100, kind: str = "image/png"
+) -> Iterator[socket.socket]:
+    """A call that is admitted, and whose body does not come.
+
+    length: that it says of its body; None for one in chunks. kind: of the body.
+    """
     address = urlsplit(running.http_url)
     before = running.metrics()["avizor_in_flight_requests"]
     with socket.create_connection((address.hostname or "", address.port or 0), timeout=60) as one:
-        lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: image/png", "Content-Length: 100", *headers]
+        body = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+        lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", body, *headers]
         one.sendall("\r\n".join([*lines, "", ""]).encode())
         while running.metrics()["avizor_in_flight_requests"] == before:
             pass
@@ -77,7 +84,8 @@ def wait(quit: threading.Event) -> Iterator[bytes]:
 def test_bytes_of_messages_are_of_both(models: Path) -> None:
     options = ["--max-message-mib", 1, "--max-request-mib-in-flight", 4, "--max-wait-s", 0.2]
     with gateway(models, "--alpha", 0.05, *options) as running, grpc.insecure_channel(running.address) as channel:
-        with begun(running, INFER), begun(running, INFER):  # each has room for the largest message, of 1 MiB and 1 over
+        # Each has room for the largest message, of 1 MiB and 1 over: nobody knows its size.
+        with begun(running, INFER, length=None), begun(running, INFER, length=None):
             with pytest.raises(grpc.RpcError) as caught:
                 running.stub(channel).ListModels(pb.ListModelsRequest())
             assert "--max-request-mib-in-flight" in refused(caught.value)[1]
@@ -87,6 +95,29 @@ def test_bytes_of_messages_are_of_both(models: Path) -> None:
         running.wait_until_idle()
         assert running.metrics()['avizor_rejected_total{reason="bytes"}'] == 3
         assert running.stub(channel).ListModels(pb.ListModelsRequest()).models
+
+
+def test_slow_uploads_hold_no_more_room_than_they_say_that_they_are_long(models: Path) -> None:
+    options = ["--max-message-mib", 4, "--max-request-mib-in-flight", 12, "--max-wait-s", 0.2]
+    binary = "Inference-Header-Content-Length: 200"
+    with (
+        gateway(models, "--alpha", 0.05, *options) as running,
+        grpc.insecure_channel(running.address) as channel,
+        contextlib.ExitStack() as uploads,
+    ):
+        for _ in range(3):
+            uploads.enter_context(begun(running, length=3000))
+            uploads.enter_context(begun(running, INFER, binary, length=3000))
+            uploads.enter_context(begun(running, JSON, length=3000, kind="application/json"))
+        assert running.stub(channel).ListModels(pb.ListModelsRequest()).models
+        assert ask(running.http_url, FILES, IMAGE.image, Content_Type="image/png").code == 200
+        with begun(running, length=2 << 20):  # a form of it takes twice as much
+            assert running.stub(channel).ListModels(pb.ListModelsRequest()).models
+            with begun(running, JSON, length=2 << 20, kind="application/json"):  # as much as the largest message takes
+                assert "--max-request-mib-in-flight" in later(ask(running.http_url, INFER, bytes(1 << 20)), 429)
+        too_large = ask(running.http_url, FILES, bytes(5 << 20), Content_Type="image/png")  # it waits for no room
+        assert too_large.code == 413
+        assert "--max-message-mib" in too_large.json["message"]
 
 
 def test_a_body_that_does_not_come_before_the_clients_timeout_is_answered_for(models: Path) -> None:

@@ -131,7 +131,7 @@ class AvizorV1:
     async def _from_files(
         self, call: Call, kind: type[Any], content_type: str, query: list[tuple[str, str]], given: dict[str, Any], taken: str
     ) -> Message:
-        body = [await call.receive(_form_bytes)]
+        body = [await call.receive(_form_bytes, _most_form_bytes)]
         is_form = content_type.lower().startswith(_FORM)
         most = self.gateway.settings.max_items
 
@@ -145,8 +145,12 @@ class AvizorV1:
 
 
 async def _form_bytes(body: bytes) -> int:
-    """Return for how many bytes a form counts: its number of parts is bounded."""
-    return _COPIES * len(body) + PART_BYTES
+    return _most_form_bytes(len(body))
+
+
+def _most_form_bytes(length: int) -> int:
+    """Return for how many bytes a form of a length counts: its number of parts is bounded."""
+    return _COPIES * length + PART_BYTES
 
 
 def _given(scope: Scope) -> dict[str, Any]:

@@ -65,12 +65,17 @@ async def json_bytes(body: bytes) -> int:
     return _COPIES * len(body) + PART_BYTES * parts
 
 
+def most_json_bytes(length: int) -> int:
+    """Return for how many bytes a JSON text of a length counts at most."""
+    return _COPIES * length + PART_BYTES * min(length, MOST_PARTS)
+
+
 async def received(call: Call, kind: type[Request], threads: Threads, given: Mapping[str, Any]) -> Request:
     """Receive the body of a call, and return the message that it is.
 
     given: fields that the path has, which the body may not. Raises InvalidInput, and what Call.receive raises.
     """
-    body = await call.receive(json_bytes)
+    body = await call.receive(json_bytes, most_json_bytes)
     if len(body) <= _LIGHT_BYTES:
         return message_of(kind, body, given)
     return await threads.wait_for(one_at_a_time, message_of, kind, body, given)

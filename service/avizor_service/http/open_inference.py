@@ -12,7 +12,7 @@ from avizor_service.calls import Call, Calls
 from avizor_service.gateway import Gateway
 from avizor_service.http.answers import send_open_error
 from avizor_service.http.exchange import Endpoint, Made
-from avizor_service.http.json_messages import json_bytes
+from avizor_service.http.json_messages import json_bytes, most_json_bytes
 from avizor_service.http.open_messages import plain, text_of
 from avizor_service.http.refusals import Refusals
 from avizor_service.http.tensor_bodies import (
@@ -60,7 +60,7 @@ class OpenInference:
         return text_of(plain(describe.server_metadata()))
 
     async def _index(self, call: Call, _transport: HttpTransport) -> bytes:
-        is_ready = ready_only(await call.receive(json_bytes))
+        is_ready = ready_only(await call.receive(json_bytes, most_json_bytes))
         index = plain(await describe.repository_index(self.gateway, call, ready_only=is_ready))
         return text_of(index.get("models", []))
 
@@ -87,9 +87,12 @@ class OpenInference:
         async def counted(body: bytes) -> int:
             return len(body) + await json_bytes(body if length is None else body[:length])
 
+        def most_counted(size: int) -> int:
+            return size + most_json_bytes(size if length is None else min(size, length))
+
         threads = self.gateway.threads
         # No variable holds the body, which may be large, while its tensors wait for the engine.
-        request, form = await read_body(threads, name, version, await call.receive(counted), length)
+        request, form = await read_body(threads, name, version, await call.receive(counted, most_counted), length)
         answer = await infer(self.gateway, request, call)
         del request
         call.hold(answer.size)  # it may wait for its turn

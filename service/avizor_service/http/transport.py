@@ -33,6 +33,8 @@ class HttpTransport:
         self.answer_headers: dict[str, str] = {}
         self.receive, self._messages, self._threads = receive, messages, threads
         self._late_at = _late_at(self.header(TIMEOUT))
+        encoding = self.header("content-encoding").strip().lower()
+        self._encoding = "" if encoding == "identity" else encoding
 
     def time_remaining(self) -> float | None:
         """Return the seconds until the client's deadline, None if it set none."""
@@ -57,13 +59,18 @@ class HttpTransport:
         except TimeoutError:
             raise DeadlineExceeded(f"there was no answer in the {self.header(TIMEOUT)} s of {TIMEOUT}; allow more") from None
 
+    def length(self) -> int | None:
+        """Return how many bytes the body has; None for one in chunks, and for one that unpacks to nobody knows how many."""
+        if self.header("transfer-encoding"):
+            return None
+        length = int(self.header("content-length") or 0)
+        return length if length > self._messages.most_bytes or not self._encoding else None
+
     async def read(self) -> bytes:
         """Return the body, unpacked. It is not read from the connection before that.
 
         Raises MessageTooLarge as soon as that is known, InvalidInput for one that cannot be unpacked.
         """
-        length = self.header("content-length")
-        self._messages.check_size(int(length) if length else 0)
         chunks, size, more = [], 0, True
         while more:
             event = await self.receive()
@@ -73,11 +80,10 @@ class HttpTransport:
             size, more = size + len(chunks[-1]), event.get("more_body", False)
             self._messages.check_size(size)
         body = b"".join(chunks)
-        encoding = self.header("content-encoding").strip().lower()
-        if encoding in ("", "identity"):
+        if not self._encoding:
             return body
         del chunks
-        body = await self._threads.wait_for(unpacked, body, encoding, self._messages.most_bytes)
+        body = await self._threads.wait_for(unpacked, body, self._encoding, self._messages.most_bytes)
         self._messages.check_size(len(body))
         return body
 

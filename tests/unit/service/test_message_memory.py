@@ -20,12 +20,12 @@ def rejected(metrics: Metrics, reason: str) -> float | None:
 def test_a_message_counts_as_the_largest_until_it_has_come_and_then_as_itself() -> None:
     async def run() -> list[bool]:
         memory = MessageMemory(max_mib=2, all_mib=6, max_wait_s=60, metrics=Metrics())
-        await memory.take(None)
+        taken = await memory.take(None)
         await memory.take(None)  # two of up to 3 MiB are being received
         third = asyncio.create_task(memory.take(None))
         await asyncio.sleep(0)
         waited = not third.done()
-        memory.keep(MIB)  # leaves 2 MiB
+        memory.keep(MIB, taken)  # leaves 2 MiB
         await asyncio.sleep(0)
         still = not third.done()
         memory.free(MIB)
@@ -35,15 +35,32 @@ def test_a_message_counts_as_the_largest_until_it_has_come_and_then_as_itself() 
     assert asyncio.run(run()) == [True, True]
 
 
+def test_a_message_whose_size_is_known_takes_no_more_than_it_may_be() -> None:
+    async def run() -> None:
+        memory = MessageMemory(max_mib=2, all_mib=6, max_wait_s=60, metrics=Metrics())
+        taken = [await asyncio.wait_for(memory.take(None, most), 1) for most in (MIB, MIB, MIB, 9 * MIB)]
+        assert taken == [MIB, MIB, MIB, 3 * MIB]
+        waits = asyncio.create_task(memory.take(None, 2 * MIB))
+        behind = asyncio.create_task(memory.take(None, 1))  # there is room for it, but others came first
+        memory.forget(MIB)
+        await asyncio.sleep(0)
+        assert not waits.done()
+        assert not behind.done()
+        memory.keep(MIB, 3 * MIB)
+        assert (await waits, await behind) == (2 * MIB, 1)
+
+    asyncio.run(run())
+
+
 def test_room_is_given_in_order_of_arrival() -> None:
     async def run() -> list[int]:
         memory, order = MessageMemory(max_mib=1, all_mib=1, max_wait_s=60, metrics=Metrics()), list[int]()
 
         async def take(number: int) -> None:
-            await memory.take(None)
+            taken = await memory.take(None)
             order.append(number)
             await asyncio.sleep(0)
-            memory.keep(1)
+            memory.keep(1, taken)
             memory.free(1)
 
         await asyncio.gather(*(take(number) for number in range(5)))
@@ -57,12 +74,12 @@ def test_who_waits_for_too_long_is_refused_and_who_leaves_gives_its_room_to_the_
 
     async def run() -> None:
         memory = MessageMemory(max_mib=1, all_mib=1, max_wait_s=60, metrics=metrics)
-        await memory.take(None)
+        taken = await memory.take(None)
         with pytest.raises(GatewayFull, match="--max-request-mib-in-flight"):
             await memory.take(0.01)
         cancelled, second = (asyncio.create_task(memory.take(None)) for _ in range(2))
         await asyncio.sleep(0)
-        memory.forget()
+        memory.forget(taken)
         cancelled.cancel()  # it has room already, and does not know yet
         await second
         with pytest.raises(asyncio.CancelledError):
@@ -77,10 +94,10 @@ def test_a_message_over_the_limit_names_the_option_and_leaves_its_room() -> None
 
     async def run() -> None:
         memory = MessageMemory(max_mib=1, all_mib=2, max_wait_s=60, metrics=metrics)
-        await memory.take(None)
+        taken = await memory.take(None)
         with pytest.raises(MessageTooLarge, match=r"1048577 bytes, and this gateway takes 1048576 \(--max-message-mib 1\)"):
             memory.check_size(MIB + 1)
-        memory.forget(is_received=True)
+        memory.forget(taken, is_received=True)
         await asyncio.wait_for(memory.take(None), 1)
 
     asyncio.run(run())
