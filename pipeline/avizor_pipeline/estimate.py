@@ -20,12 +20,14 @@ from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.object_files import check_store
 from avizor_inference.strict_json import Strict
+from avizor_pipeline.job_outcome import Outcome
 from avizor_pipeline.models import JobModel, content_of
 from avizor_pipeline.plan import Plan, shards_to_come
 from avizor_pipeline.runners.base import Done, Runner
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.output_folder import Planned, claimed
+from avizor_pipeline.sinks.part_files import Commit
 from avizor_pipeline.sinks.reconstruction_files import begin_folder
 from avizor_pipeline.sources.base import Source
 from avizor_pipeline.sources.open_source import open_source
@@ -50,6 +52,11 @@ class Estimate(Strict):
     shards_run: int = Field(default=0, description="shards in the sample")
     bytes: int = Field(default=0, description="of the output")
     seconds: float = Field(default=0.0, description="of the run, as in its summary")
+    clipped: int = Field(default=0, description="of the sample, as all below: files with samples beyond full scale")
+    peak: float = Field(default=0.0, description="largest magnitude in them")
+    low_rate: int = Field(default=0, description="files of a lower sample rate than a model's")
+    several_channels: int = Field(default=0, description="files of several channels, for models that take one at a time")
+    padded: int = Field(default=0, description="files shorter than a model's window, filled up with zeros")
 
 
 @dataclass
@@ -73,7 +80,7 @@ class _Sample:
     """Holds what a sample came to.
 
     ends: for each shard its end, in seconds from the start, and its work, as `_work` counts. closed: seconds after the last
-    end, in which the workers ended.
+    end, in which the workers ended. met: totals of the shards that were done as a whole.
     """
 
     shards: int
@@ -81,6 +88,7 @@ class _Sample:
     bytes: int
     ends: Sequence[tuple[float, int]]
     closed: float
+    met: Outcome
 
     @property
     def work(self) -> int:
@@ -127,6 +135,7 @@ def estimate(
             "more_windows": round(whole.unknown * per_file),
             "shards_run": sample.shards,
             "bytes": round(sample.bytes * share) + _size(plan),
+            **{name: getattr(sample.met, name) for name in ("clipped", "peak", "low_rate", "several_channels", "padded")},
             "seconds": round(checked_s + sample.closed + _seconds(sample.ends, work, workers, is_whole=share == 1.0), 1),
         }
     )
@@ -177,8 +186,11 @@ def _run_sample(settings: JobSettings, plan: Plan, runner: Runner, wanted: Seque
             done = [(time.monotonic() - started, commit) for commit in commits]
             written = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         closed = time.monotonic() - started - done[-1][0]
-    files = sum(commit.files for _, commit in done)
-    return _Sample(len(done), files, written, [(end, _work(commit)) for end, commit in done], closed)
+    files, met = sum(commit.files for _, commit in done), Outcome()
+    for _, commit in done:
+        if isinstance(commit, Commit):
+            met.add(commit)
+    return _Sample(len(done), files, written, [(end, _work(commit)) for end, commit in done], closed, met)
 
 
 def _size(plan: Plan) -> int:

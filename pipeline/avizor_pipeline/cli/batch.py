@@ -46,7 +46,7 @@ from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.plan_lines import change_lines, version_lines
 from avizor_pipeline.reporting.progress import counted, counted_of, size
 from avizor_pipeline.reporting.pushgateway import PushAccess, check_gateway
-from avizor_pipeline.reporting.summary import source_notes, taken_channels
+from avizor_pipeline.reporting.summary import source_notes
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.runners.base import SizedRunner
 from avizor_pipeline.runners.open_runner import LOCAL, RunnerOptions, open_runner
@@ -227,7 +227,7 @@ def _dry_run(prepared: _Prepared, out: OutputPath, where: RunnerOptions, *, redo
         if where.name != LOCAL:
             click.echo(f"  the time is that of {counted(runner.workers, 'worker')} of this machine: a dry run uses no cluster")
     found = estimate(settings, models, plan, runner, runner.workers, finished.tasks, checked_s)
-    for line in [found.model_dump_json(indent=2)] if as_json else estimate_lines(found, models):
+    for line in [found.model_dump_json(indent=2)] if as_json else estimate_lines(found, models, settings.channels):
         click.echo(line)
 
 
@@ -299,10 +299,6 @@ def _print_header(
             click.echo(f"{model.name} takes {content.name}, and there are no such files: it has nothing to do", err=to_stderr)
         if settings.channels != "each" and model.format and not has_channels(model.spec):
             click.echo(f"{model.name} takes all channels together, whatever --channels says", err=to_stderr)
-    if plan.kinds["audio"]:
-        click.echo(f"of a sound with several channels {taken_channels(settings.channels, 'is')}", err=to_stderr)
-        click.echo("samples beyond -1..1 are clipped, and short files are filled up with zeros", err=to_stderr)
-        click.echo("the summary counts such files, and those of a lower sample rate than a model's", err=to_stderr)
 
 
 def _print_finished(finished: Finished, settings: JobSettings) -> None:

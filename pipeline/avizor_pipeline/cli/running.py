@@ -21,6 +21,7 @@ from avizor_pipeline.reporting.job_summary import summarise, write_summary
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.progress import show_progress
 from avizor_pipeline.reporting.summary import summary_lines
+from avizor_pipeline.reporting.surprises import SaidOnce
 from avizor_pipeline.runners.base import Runner
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.kept_files import KeptFiles
@@ -49,7 +50,7 @@ def run_to_end(
     out, limit, kept = options.out, FailureLimit(options.max_failed, options.out), KeptFiles()
     metrics.plan(plan.files, settings.alpha)
     calibrated = [model.name for model in models if model.calibration]
-    started = time.monotonic()
+    started, once = time.monotonic(), SaidOnce(settings.channels)
     outcome = Outcome(plan.left_out, plan.changes, plan.noun, work=plan.work)
     with ExitStack() as stack:
         stack.enter_context(kept.with_job_file(out, settings))
@@ -64,6 +65,8 @@ def run_to_end(
             outcome.add(commit)
             kept.add(commit)
             show(outcome)
+            for line in once.lines(outcome) if outcome.files < plan.files else ():  # the summary is next
+                click.echo(f"avizor batch: {line}", err=True)
             metrics.count(commit, calibrated)
             if outcome.files_of_this_run:
                 limit.check(outcome, commit, is_last=outcome.files == plan.files)

@@ -31,6 +31,7 @@ from avizor_pipeline.reporting.job_summary import summarise, write_summary
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.progress import counted
 from avizor_pipeline.reporting.summary import summary_lines
+from avizor_pipeline.reporting.surprises import SaidOnce
 from avizor_pipeline.reporting.watch_metrics import WatchMetrics
 from avizor_pipeline.runners.local import LocalRunner
 from avizor_pipeline.settings import JobSettings
@@ -68,6 +69,10 @@ class Watching:
     _line_at: float = 0.0
     _said: int = 0
     _started: float = field(default_factory=time.monotonic)
+    _once: SaidOnce = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._once = SaidOnce(self.settings.channels)
 
     def folders(self, roots: Sequence[str], runner: LocalRunner, settle_s: float) -> int:
         """Watch folders until the job is asked to stop; return the exit code. Raises AvizorError."""
@@ -172,6 +177,8 @@ class Watching:
             for commit in commits:
                 self.outcome.add(commit)
                 self.metrics.count(commit, calibrations.calibrated)
+                for line in self._once.lines(self.outcome):
+                    click.echo(f"avizor watch: {line}", err=True)
                 self._show()
 
     def _show(self) -> None:

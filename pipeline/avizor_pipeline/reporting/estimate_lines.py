@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
+from avizor_inference.items.windows import ChannelMode
 from avizor_pipeline.estimate import Estimate
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.reporting.progress import counted, size
+from avizor_pipeline.reporting.surprises import surprise_lines
 
 
-def estimate_lines(found: Estimate, models: Sequence[JobModel]) -> Iterator[str]:
+def estimate_lines(found: Estimate, models: Sequence[JobModel], channels: ChannelMode) -> Iterator[str]:
     """Yield the lines that say what a job of these models would come to."""
     windows = f", {counted(found.windows, 'window row')}" if any(model.format for model in models) else ""
     yield f"{counted(found.items, 'item')}{windows}, by the headers of the files"
@@ -21,6 +23,8 @@ def estimate_lines(found: Estimate, models: Sequence[JobModel]) -> Iterator[str]
     if not found.shards_left:
         yield "nothing is left to do"
         return
+    for line in surprise_lines(found, channels):
+        yield f"of what was run {line}"
     time = timedelta(seconds=max(1, round(found.seconds)))
     yield (
         f"about {size(found.bytes)} and {time} for {counted(found.shards_left, 'shard')}, by {found.shards_run} of them "

@@ -14,6 +14,7 @@ from avizor_pipeline.job_outcome import Outcome, pooled_sources
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.reporting.dead_letter_lines import dead_letter_lines
 from avizor_pipeline.reporting.progress import counted, counted_of, speed
+from avizor_pipeline.reporting.surprises import surprise_lines
 from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.part_files import SourceCount
 
@@ -65,10 +66,7 @@ def summary_lines(
                 yield f"  Note: {note}"
             pooled = pooled_sources(calibrated.calibration, sources, alpha, confidence)
             yield from source_notes(pooled, calibrated, alpha, confidence)
-    if outcome.clipped:
-        files = "1 file holds" if outcome.clipped == 1 else f"{outcome.clipped} files hold"
-        yield f"{files} samples beyond full scale, up to {outcome.peak:.3g}: clipped to -1..1 (columns peak, clipped)"
-    yield from _surprises(outcome, channels)
+    yield from surprise_lines(outcome, channels)
     if outcome.left_out.counts:
         yield f"left out: {outcome.left_out}"
     if outcome.dead_letters:
@@ -82,24 +80,6 @@ def summary_lines(
 def _most_frequent(labels: Mapping[str, int]) -> list[str]:
     """Return the labels, the most frequent first; the order of equally frequent ones is that of their names, in every run."""
     return sorted(labels, key=lambda label: (-labels[label], label))
-
-
-def taken_channels(channels: ChannelMode, verb: str) -> str:
-    """Return what is taken of a sound of several channels, for a model that takes one at a time. verb: is or was."""
-    if channels == "each":
-        return f"each {verb} taken by itself"
-    return f"the mean {verb} taken" if channels == "mix" else f"channel {channels} alone {verb} taken"
-
-
-def _surprises(outcome: Outcome, channels: ChannelMode) -> Iterator[str]:
-    """Yield what was done to files that are not as the models take them."""
-    for count, what in (
-        (outcome.low_rate, "of a lower sample rate than a model's: nothing above half of it reaches the model"),
-        (outcome.several_channels, f"with several channels: {taken_channels(channels, 'was')} (column channel)"),
-        (outcome.padded, "shorter than a model's window: filled up with zeros"),
-    ):
-        if count:
-            yield f"{count} file{'s' * (count > 1)} {what}"
 
 
 def _flagged_lines(

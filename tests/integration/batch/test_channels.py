@@ -52,9 +52,9 @@ def test_what_is_taken_has_the_rows_of_a_mono_file_of_it(stereo: Path, own: Path
     assert calibrated.exit_code == 0, calibrated.output
     result = batch(stereo / "stereo", own, stereo / "out", "--channels", mode)
     assert result.returncode == 0, result.stderr
-    said = "the mean {} taken" if mode == "mix" else f"channel {mode} alone {{}} taken"
-    assert said.format("is") in result.stdout
-    assert f"1 file with several channels: {said.format('was')}" in result.stdout
+    said = "the mean was taken" if mode == "mix" else f"channel {mode} alone was taken"
+    assert f"1 file with several channels: {said}" in result.stdout
+    assert (result.stdout + result.stderr).count("taken") == 1
     alone = batch(stereo / mode, own, stereo / "mono-out", "--channels", "mix" if mode == "mix" else "0")
     if mode == "1":  # a calibration of channel 1 judges no channel 0
         assert "was made with --channels 1, and its scores are not those of --channels 0" in alone.stderr

@@ -128,15 +128,32 @@ def test_samples_beyond_full_scale_are_told_and_counted(data: Path, models: Path
     loud = tone(SECONDS, seed=7) * 8
     soundfile.write(data / "a" / "loud.wav", loud, SAMPLE_RATE, subtype="FLOAT")
     dry = batch(data, models, tmp_path / "out", "--dry-run")
-    assert "samples beyond -1..1 are clipped" in dry.stdout
     result = batch(data, models, tmp_path / "out", "--workers", "1")
     peak = np.abs(loud).max()
-    assert f"1 file holds samples beyond full scale, up to {peak:.3g}: clipped to -1..1" in result.stdout
+    said = f"1 file holds samples beyond full scale, up to {peak:.3g}: clipped to -1..1"
+    assert f"of what was run {said}" in dry.stdout
+    assert said in result.stdout
+    assert "beyond" not in result.stderr  # the summary was next
     rows = query(f"select uri, peak, clipped from '{tmp_path}/out/recordings/*.parquet' where model = 'normal' order by uri")
     assert [Path(uri).name for uri, *_ in rows] == ["0.wav", "1.wav", "loud.wav"]
     assert [clipped for _, _, clipped in rows] == [0, 0, np.mean(np.abs(loud) > 1)]
     assert rows[2][1] == pytest.approx(peak)
     assert 0.3 < rows[0][1] < 0.5
+
+
+def test_what_surprises_is_said_when_it_is_met_and_what_does_not_is_not_said(data: Path, models: Path, tmp_path: Path) -> None:
+    quiet = [batch(data, models, tmp_path / "out", "--workers", "1", *more) for more in (["--dry-run"], [])]
+    for word in ("channels", "clipped", "filled", "sample rate"):
+        assert [word in run.stdout + run.stderr for run in quiet] == [False, False], word
+    write_wav(data / "0" / "stereo.wav", np.stack([tone(SECONDS), tone(SECONDS)], axis=1))
+    for number in range(64):  # so that there are two shards
+        write_wav(data / "b" / f"{number}.wav", tone(0.1))
+    result = batch(data, models, tmp_path / "other", "--workers", "1")
+    assert result.returncode == 0, result.stderr
+    early = "avizor batch: so far 1 file with several channels: each was taken by itself (column channel)"
+    assert result.stderr.splitlines().count(early) == 1
+    assert "1 file with several channels: each was taken by itself" in result.stdout
+    assert "64 files shorter than a model's window: filled up with zeros" in result.stdout
 
 
 def test_a_resumed_job_counts_what_was_clipped_before(data: Path, models: Path, tmp_path: Path) -> None:
