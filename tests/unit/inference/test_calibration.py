@@ -1,6 +1,7 @@
 """repository/calibration.py: the file of normal scores, what it refuses, and how recordings are counted."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from support.manifests import manifest
 
 from avizor_inference.digests import digest_of
 from avizor_inference.errors import VersionRefused
-from avizor_inference.repository.calibration import POOLED, Calibration, EngineKind
+from avizor_inference.repository.calibration import ID_PATTERN, POOLED, Calibration, EngineKind
 
 USUAL: dict[str, Any] = {
     "model": "m", "version": 1, "model_sha256": "0" * 64, "engine_class": "onnxruntime-cpu", "precision": "fp32",
@@ -39,6 +40,8 @@ def test_scores_that_are_not_scores_are_refused() -> None:
         calibration(short={"a": ((0.0,), (1.0, -0.1))})
     with pytest.raises(ValueError, match="Value error, it holds no recordings"):
         calibration()
+    with pytest.raises(ValueError, match="folds\n  Input should be greater than or equal to 0"):
+        calibration(sources={"a": ((1.0,),)}, folds=-1)
 
 
 @pytest.mark.parametrize("field", [*USUAL, "created", "sources"])
@@ -71,6 +74,8 @@ def test_recordings_of_each_kind_are_kept_and_counted_apart() -> None:
     assert [mixed.count(source, is_short=False) for source in (POOLED, "a", "b")] == [2, 2, 0]
     assert [mixed.count(source, is_short=True) for source in (POOLED, "a", "b")] == [1, 0, 1]
     assert (mixed.count(is_short=False), mixed.count(is_short=True)) == (2, 1)
+    assert mixed.most_of_a_kind() == 2
+    assert calibration(sources={"a": ((1.0,),)}, short={"b": ((3.0,), (4.0,))}).most_of_a_kind() == 2
 
 
 def test_a_flat_folder_tells_no_sources_apart() -> None:
@@ -83,10 +88,15 @@ def test_a_flat_folder_tells_no_sources_apart() -> None:
 def test_the_id_is_the_beginning_of_the_digest_and_changes_with_every_score() -> None:
     one = calibration(sources={"a": ((1.0,),)}, created=datetime(2026, 1, 1, tzinfo=UTC))
     other = one.model_copy(update={"sources": {"a": ((1.1,),)}})
-    assert len(one.id) == 12
+    assert re.fullmatch(ID_PATTERN, one.id)
     assert digest_of(one).startswith(one.id)
     assert Calibration.from_json(one.model_dump_json().encode()).id == one.id
     assert Calibration.model_validate(other.model_dump()).id != one.id
+
+
+@pytest.mark.parametrize("name", ["", "0123456789a", "0123456789abc", "0123456789AB", "0123456789ag", "../../x/y/zz", "active"])
+def test_what_is_no_id_is_not_taken_for_one(name: str) -> None:
+    assert not re.fullmatch(ID_PATTERN, name)
 
 
 def test_an_engine_kind_is_written_as_one_text_and_read_again() -> None:
@@ -96,6 +106,13 @@ def test_an_engine_kind_is_written_as_one_text_and_read_again() -> None:
     for text in ("tensorrt", "tensorrt/fp8", "cpu/fp32", "tensorrt/fp16/"):
         with pytest.raises(ValueError, match="is not an engine class and a precision"):
             EngineKind.from_key(text)
+
+
+def test_each_engine_class_and_precision_keeps_the_name_that_files_have_of_it() -> None:
+    for engine_class in ("onnxruntime-cpu", "onnxruntime-cuda", "tensorrt", "openvino"):
+        for precision in ("fp32", "bf16", "fp16", "int8"):
+            made = calibration(sources={"a": ((1.0,),)}, engine_class=engine_class, precision=precision)
+            assert EngineKind.from_key(f"{engine_class}/{precision}") == made.kind
 
 
 def test_the_name_of_all_sources_together_is_part_of_the_format() -> None:
@@ -148,7 +165,7 @@ def test_an_engine_may_compute_in_another_precision_than_the_graph(tmp_path: Pat
 def test_what_it_says_of_channels_leaves_the_ids_of_older_calibrations_as_they_are(tmp_path: Path) -> None:
     before = calibration(sources={"a": ((1.0,),)})
     assert "channels" not in before.model_dump_json()
-    assert before.channels == "each"
+    assert (before.channels, before.folds) == ("each", 0)
     for channels in ("mix", 1):
         made = before.model_copy(update={"channels": channels})
         assert made.id != before.id
