@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import logging
+import os
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import grpc
 import pytest
 
-from avizor_inference.errors import TokenFileError, Unauthenticated
-from avizor_service.callers import current_caller
+from avizor_inference.errors import RateExceeded, TokenFileError, Unauthenticated
+from avizor_service.callers import Rate, current_caller
+from avizor_service.logs.call_log import CallLog
 from avizor_service.metrics import Metrics
 from avizor_service.tokens import Token, TokenInterceptor, Tokens, read_tokens
+from avizor_service.whole import Whole
+from avizor_service.workers.shared_rate import SharedRate
 
 Metadata = Sequence[tuple[str, str]]
 HEADERS = ("Bearer sesame", "Bearer other-one")
@@ -47,7 +53,8 @@ def test_each_line_of_the_form_is_a_token_and_comments_are_not(tmp_path: Path) -
         ("models=lenet", {"lenet"}, None),
         ("models=lenet,ae.v-2_x", {"lenet", "ae.v-2_x"}, None),
         ("rate=50", None, 50.0),
-        ("rate=0.5", None, 0.5),
+        ("rate=0.001", None, 0.001),
+        ("rate=1000000", None, 1e6),
         ("rate=2 models=ae", {"ae"}, 2.0),
         ("models=ae  rate=2", {"ae"}, 2.0),
     ],
@@ -133,6 +140,9 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         read_tokens(tmp_path / "gone")
     with pytest.raises(TokenFileError, match=r"cannot be read \(it has characters beyond ASCII\)"):
         read_tokens(token_file(tmp_path, '"Bearer schlüssel" "ali";\n'))
+    os.truncate(token_file(tmp_path, '"Bearer sesame" "ali";\n'), 40 << 20)
+    with pytest.raises(TokenFileError, match=r"cannot be read \(it has more than 16 MiB\)"):
+        read_tokens(tmp_path / "tokens")
 
 
 async def _echo(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
@@ -167,11 +177,11 @@ def _code(channel: grpc.Channel, method: str, metadata: Metadata) -> tuple[str, 
     return "OK", ""
 
 
-async def _codes(metrics: Metrics, calls: Sequence[tuple[str, Metadata]]) -> list[tuple[str, str]]:
+async def _codes(metrics: Metrics, calls: Sequence[tuple[str, Metadata]], log: CallLog | None = None) -> list[tuple[str, str]]:
     """Make the calls to a real server that asks for tokens."""
     one, many = grpc.unary_unary_rpc_method_handler(_echo), grpc.stream_stream_rpc_method_handler(_echo_stream)
     name = grpc.unary_unary_rpc_method_handler(_name)
-    server = grpc.aio.server(interceptors=[TokenInterceptor(Tokens(TOKENS, metrics))])
+    server = grpc.aio.server(interceptors=[TokenInterceptor(Tokens(TOKENS, metrics), log)])
     server.add_generic_rpc_handlers(
         (
             grpc.method_handlers_generic_handler("test.Echo", {"One": one, "Many": many, "Silent": many, "Name": name}),
@@ -227,6 +237,17 @@ def test_a_call_without_a_token_is_refused_before_anything_is_sent(method: str) 
     assert codes([(method, [])]) == ([REFUSED], 1.0)
 
 
+def test_a_call_without_a_token_has_a_line_in_the_log() -> None:
+    lines: list[str] = []
+    asyncio.run(_codes(Metrics(), [("/test.Echo/One", [])], CallLog(lines.append, json.dumps, "all")))
+    (line,) = map(json.loads, lines)
+    assert (line["rpc"], line["code"], line["message"]) == ("/test.Echo/One", *REFUSED)
+
+
+def test_a_token_that_no_text_can_hold_is_one_that_is_not_known() -> None:
+    assert Tokens(TOKENS, Metrics()).caller_of("Bearer \ud800") is None
+
+
 def test_health_is_answered_without_a_token() -> None:
     assert codes([("/grpc.health.v1.Health/Check", [])]) == ([LET_IN], 0.0)
 
@@ -251,3 +272,51 @@ def test_tokens_are_replaced_and_only_those_that_are_gone_or_changed_are_revoked
     assert tokens.caller_of(HEADERS[1]) is None
     with pytest.raises(Unauthenticated, match="the token was revoked, or its rights have changed; call again with a valid one"):
         after[1].require_valid()  # type: ignore[union-attr]
+
+
+def test_a_token_asks_for_its_models_alone_and_as_often_as_its_line_says() -> None:
+    metrics = Metrics()
+    tokens = Tokens([Token(digest(HEADERS[0]), "ali", frozenset({"ae"}), 2.0), TOKENS[1]], metrics)
+    ali, baba = (tokens.caller_of(header) for header in HEADERS)
+    assert ali is not None
+    assert baba is not None
+    assert [caller.may_call(model) for caller in (ali, baba) for model in ("ae", "lenet")] == [True, False, True, True]
+    for caller in (ali, ali, baba, baba, baba):
+        caller.admit()
+    with pytest.raises(RateExceeded):
+        ali.admit()
+    assert metrics.registry.get_sample_value("avizor_rejected_total", {"reason": "rate"}) == 1
+
+
+class Workers(Whole):
+    """Several workers, which count the calls of a token in a file of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def rate(self, token: str, per_second: float, refused: Callable[[], None]) -> Rate:
+        return SharedRate(self._folder / token, per_second, refused)
+
+
+def test_workers_count_the_calls_of_a_token_together_and_those_of_each_token_alone(tmp_path: Path) -> None:
+    limited = [Token(token.digest, token.name, rate=0.001) for token in TOKENS]
+    one, other = (Tokens(limited, Metrics(), Workers(tmp_path)) for _ in range(2))
+    for tokens, header in ((one, HEADERS[0]), (other, HEADERS[1])):
+        tokens.caller_of(header).admit()  # type: ignore[union-attr]
+    for tokens, header in ((other, HEADERS[0]), (one, HEADERS[1])):
+        with pytest.raises(RateExceeded):
+            tokens.caller_of(header).admit()  # type: ignore[union-attr]
+
+
+def test_the_log_names_the_tokens_that_are_new_and_those_that_are_revoked(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "avizor_service.tokens")
+    ali, baba = TOKENS
+    tokens = Tokens([ali], Metrics())
+    tokens.replace([ali])  # nothing has changed
+    tokens.replace([ali, baba, Token(b"", "kassim")])
+    tokens.replace([])
+    assert [record.getMessage() for record in caplog.records if record.name == "avizor_service.tokens"] == [
+        "tokens that count now: 1; new: ali; revoked: none",
+        "tokens that count now: 3; new: baba, kassim; revoked: none",
+        "tokens that count now: 0; new: none; revoked: ali, baba, kassim",
+    ]
