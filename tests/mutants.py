@@ -55,9 +55,9 @@ TARGETS = {
     f"{INFERENCE}/items/tensor_spec.py": of("input_spec"),
     f"{INFERENCE}/items/kinds/image.py": of(*KINDS, "images", "image_transforms", "reconstructions"),
     f"{INFERENCE}/items/kinds/audio.py": of(
-        *KINDS, "sound_presets", "sections", "reconstructions", "windows", "window_counts", "audio"
+        *KINDS, "sound_presets", "pcm", "windows", "window_counts", "audio", "sections", "reconstructions"
     ),
-    f"{INFERENCE}/items/kinds/table.py": of(*KINDS, "table_rows", "row_files"),
+    f"{INFERENCE}/items/kinds/table.py": of(*KINDS, "table_columns", "table_rows", "row_files"),
     f"{INFERENCE}/items/kinds/tensor.py": of(*KINDS),
     "service/avizor_service/tokens.py": of("tokens", "callers", "shared_rate", folder="tests/unit/service"),
 }

@@ -167,6 +167,19 @@ def test_one_decoding_gives_the_rows_of_several_models(tmp_path: Path) -> None:
     assert level.samples == 12000  # each sample is looked at once
 
 
+def test_one_picture_is_a_row_for_each_of_several_models(picture: Path) -> None:
+    small = ImageInput(height=2, width=3, channels=1)
+    streamed = {place: row.values for place, row in stream_rows(ImageFile(picture), [IMAGE, small])}
+    for place, spec in enumerate([IMAGE, small]):
+        np.testing.assert_array_equal(streamed[place], decode_item(ImageFile(picture), spec).rows[0])
+
+
+def test_a_picture_is_one_row_unless_its_header_is_refused(picture: Path) -> None:
+    assert ImageFile(picture).count_rows(IMAGE) == 1
+    with pytest.raises(MediaError, match="not an image"):
+        ImageFile(b"this is not a picture").count_rows(IMAGE)
+
+
 def test_a_file_is_what_the_model_takes(picture: Path) -> None:
     assert content_of_file(picture, IMAGE) == ImageFile(picture)
     assert content_of_file(picture, SOUND) == SoundFile(picture)

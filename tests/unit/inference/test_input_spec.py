@@ -20,7 +20,7 @@ from avizor_inference.items.input_spec import (
     TensorInput,
 )
 from avizor_inference.items.tensor_spec import TensorSpec
-from avizor_inference.items.windows import WindowFormat
+from avizor_inference.items.windows import MAX_CHANNELS, WindowFormat
 from avizor_inference.strict_json import Strict, validation_message
 
 IMAGE = {"height": 4, "width": 5, "channels": 3}
@@ -121,6 +121,7 @@ def test_what_a_description_must_say(kind: type[Strict], fields: dict[str, Any])
         (AudioInput, AUDIO | {"front_end": LOG_MEL | {"n_fft": 1}}, "sample_rate", 1),
         (AudioInput, AUDIO | {"front_end": LOG_MEL | {"n_fft": 1}, "hop_samples": 1}, "window_samples", 1),
         (AudioInput, AUDIO, "hop_samples", 1),
+        (AudioInput, AUDIO, "channels", 1),
     ],
 )
 def test_sizes_and_rates_have_a_least_value(kind: type[Strict], fields: dict[str, Any], field: str, least: int) -> None:
@@ -259,6 +260,7 @@ def test_what_contradicts_itself_in_a_description_of_images(fields: dict[str, An
         ({"resize": [1, 2, 3]}, "resize"),
         ({"resize": 0}, "resize.0"),
         ({"pad": 256}, "pad.0"),
+        ({"pad": -1}, "pad.0"),
         ({"fit": "fill"}, "fit"),
         ({"filter": "cubic"}, "filter"),
         ({"front_end": {"order": "grb"}}, "front_end.order"),
@@ -268,6 +270,25 @@ def test_what_contradicts_itself_in_a_description_of_images(fields: dict[str, An
 )
 def test_values_that_a_description_of_images_does_not_have(fields: dict[str, Any], field: str) -> None:
     assert refusal(ImageInput, IMAGE | fields).startswith(f"{field}: ")
+
+
+def test_the_short_form_of_images_knows_crop() -> None:
+    fields = ImageInput.fields_of("channels=3,crop=224/320,resize=256,mean=0.5")
+    assert ImageInput.model_validate(fields) == ImageInput(
+        height=224, width=320, channels=3, resize=(256,), fit="shorter", front_end=ImageFrontEnd(mean=(0.5,))
+    )
+    with pytest.raises(ValueError, match="unknown key 'size'"):
+        ImageInput.fields_of("size=224")
+
+
+def test_channels_of_pictures_are_named_in_the_order_of_the_network() -> None:
+    def colours(channels: int, order: str = "rgb") -> tuple[str, ...]:
+        return ImageInput.model_validate(IMAGE | {"channels": channels, "front_end": {"order": order}}).colours()
+
+    assert colours(1) == ("grey",)
+    assert colours(2) == ("0", "1")
+    assert (colours(3), colours(3, "bgr")) == (("red", "green", "blue"), ("blue", "green", "red"))
+    assert colours(4) == ("red", "green", "blue", "alpha")
 
 
 def test_what_is_done_to_a_picture_in_words() -> None:
@@ -321,54 +342,19 @@ def test_a_window_that_is_reflected_at_its_ends_is_long_enough_for_that() -> Non
     )
 
 
+def test_channels_that_belong_together_are_at_most_as_many_as_a_sound_may_have() -> None:
+    assert audio(channels=MAX_CHANNELS).tensor().item_shape == (MAX_CHANNELS, 800)
+    assert not_a_sound(channels=MAX_CHANNELS + 1) == f"channels: Input should be less than or equal to {MAX_CHANNELS}"
+
+
+def test_a_description_of_sound_is_taken_as_it_is_and_nothing_else_is_one() -> None:
+    described = audio(n_mels=8)
+    assert AudioInput.model_validate(described) is described
+    with pytest.raises(ValidationError, match="valid dictionary"):
+        AudioInput.model_validate(["sound"])
+
+
 def test_no_sound_is_skipped_between_windows() -> None:
     assert audio(window_samples=800, hop_samples=800).window_format() == WindowFormat(8000, 800, 800)
     assert audio(window_samples=800, hop_samples=300).window_format() == WindowFormat(8000, 800, 300)
     assert not_a_sound(hop_samples=801) == "file: hop_samples 801 is over window_samples 800: sound would be skipped"
-
-
-@pytest.mark.parametrize("field", ["fill", "lower", "upper", "mean", "std"])
-def test_the_constants_of_a_column_are_finite(field: str) -> None:
-    assert refusal(NumberColumn, NUMBER | {field: float("inf")}) == f"{field}: Input should be a finite number"
-
-
-def test_the_bounds_of_a_column_leave_values_between_them() -> None:
-    assert NumberColumn(name="a", lower=1.0, upper=1.5).upper == 1.5
-    for upper in (1.0, 0.5):
-        assert refusal(NumberColumn, {"name": "a", "lower": 1.0, "upper": upper}) == (
-            f"file: column 'a': lower 1 is not below upper {upper:g}"
-        )
-
-
-def test_a_logarithm_is_taken_only_of_what_is_bounded_below() -> None:
-    assert NumberColumn(name="a", scale="log1p", lower=-0.5).scale == "log1p"
-    for lower in (None, -1.0, -2.0):
-        assert refusal(NumberColumn, {"name": "a", "scale": "log1p", "lower": lower}) == (
-            "file: column 'a': log1p needs lower above -1, as in lower 0; log(1 + value) ends there"
-        )
-
-
-def test_columns_and_categories_have_names_that_differ() -> None:
-    assert refusal(CategoryColumn, {"name": "c", "categories": ["x", "y", "x"]}) == (
-        "file: column 'c': a category is named twice"
-    )
-    twice = [NUMBER, NUMBER, CATEGORY, {"kind": "number", "name": "hour"}, CATEGORY]
-    assert refusal(TableFrontEnd, {"columns": twice}) == "file: two columns are named 'amount', 'country'"
-    for kind, fields, field in (
-        (NumberColumn, NUMBER | {"name": ""}, "name"),
-        (CategoryColumn, CATEGORY | {"name": ""}, "name"),
-        (CategoryColumn, CATEGORY | {"categories": []}, "categories"),
-        (TableFrontEnd, {"columns": []}, "columns"),
-    ):
-        assert "should have at least 1" in refusal(kind, fields), field
-    one = {"columns": [{"kind": "category", "name": "c", "categories": ["x"]}]}
-    assert TableFrontEnd.model_validate(one).features == ("c=x",)
-    assert NumberColumn(name="a").name == "a"
-
-
-def test_features_are_the_numbers_and_then_a_one_for_each_category() -> None:
-    front_end = TableFrontEnd.model_validate({"columns": [CATEGORY, NUMBER, {"kind": "number", "name": "hour"}]})
-    assert [(place, column.name) for place, column in front_end.numbers] == [(1, "amount"), (2, "hour")]
-    assert [(place, column.name) for place, column in front_end.categories] == [(0, "country")]
-    assert front_end.features == ("amount", "hour", "country=ES", "country=FR")
-    assert TableInput(front_end=front_end).columns == ("country", "amount", "hour")

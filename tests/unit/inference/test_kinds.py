@@ -33,6 +33,11 @@ def test_each_kind_of_input_takes_its_own_items() -> None:
     assert (AudioInput.value_range, TableInput.nan_is_missing, AudioInput.nan_is_missing) == ((-1.0, 1.0), True, False)
 
 
+def test_pictures_that_are_not_read_are_known_and_people_are_told_to_convert_them() -> None:
+    assert set(ImageFile.more_suffixes) == {".heic", ".heif", ".avif", ".jxl"}
+    assert all("convert them to JPEG or PNG" in how for how in ImageFile.more_suffixes.values())
+
+
 @pytest.mark.parametrize("item", [ImageFile(b""), SoundFile(b""), TableRow({})])
 def test_an_item_does_not_change(item: Content) -> None:
     with pytest.raises(AttributeError, match="cannot assign"):

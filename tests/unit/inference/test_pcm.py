@@ -92,6 +92,7 @@ def test_mixing_takes_the_mean_of_the_channels() -> None:
     each = decode_item(SoundFile(wav(samples, 8000)), SOUND)
     assert len(each.rows) == 9
     assert mixed.level == each.level  # the loudness of the file
+    assert_same(decode_item(PcmSound("s16le", 8000, 3, samples.tobytes()).taking("mix"), SOUND), mixed)
 
 
 def test_one_channel_is_chosen_by_its_number() -> None:
@@ -120,3 +121,8 @@ def test_one_reading_serves_models_that_mix_and_models_that_do_not(tmp_path: Pat
         alone = windows_of(tmp_path / "sound.wav", [format], channels="mix")
         for (_, one), (_, other) in zip((each for each in together if each[0] == format), alone, strict=True):
             np.testing.assert_array_equal(one.samples, other.samples)
+
+
+def test_a_moment_of_pcm_is_decoded_at_once_and_an_hour_is_not() -> None:
+    moment, hour = (PcmSound("s16le", 8000, 1, bytes(2 * 8000 * seconds)) for seconds in (4, 3600))
+    assert (moment.is_media, hour.is_media) == (False, True)

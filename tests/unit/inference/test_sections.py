@@ -12,9 +12,12 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.encoded_sounds import encoded, patched, sound
+from support.sounds import SOUND
 
 from avizor_inference.errors import MediaError
 from avizor_inference.items.audio import Level, windows_of
+from avizor_inference.items.decode import decode_item
+from avizor_inference.items.kinds.audio import SoundFile
 from avizor_inference.items.sections import Section
 from avizor_inference.items.windows import ChannelMode, Window, WindowFormat
 
@@ -160,3 +163,13 @@ def test_a_file_that_has_become_shorter_is_refused() -> None:
     data = encoded("WAV")
     with pytest.raises(MediaError, match="cut off"):
         of_sections(data[:-1000], [WindowFormat(16000, 1000, 400)], 3)
+
+
+@pytest.mark.parametrize("channels", ["each", "mix", 1])
+def test_sections_of_a_file_have_each_row_of_it_once(channels: ChannelMode) -> None:
+    samples = np.random.default_rng(0).uniform(-1, 1, (30_000, 2)).astype(np.float32)
+    whole = SoundFile(encoded("WAV", "FLOAT", samples, RATE)).taking(channels)
+    sections = [decode_item(whole.of_section(Section(number, 3)), SOUND) for number in range(3)]
+    expected = decode_item(whole, SOUND)
+    assert [span for each in sections for span in each.spans] == list(expected.spans)
+    np.testing.assert_array_equal(np.concatenate([each.rows for each in sections]), expected.rows)

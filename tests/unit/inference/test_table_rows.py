@@ -14,6 +14,7 @@ from avizor_inference.items.kinds.table import (
     NumberColumn,
     TableFrontEnd,
     TableInput,
+    TableRow,
     encode_names,
     encode_row,
 )
@@ -92,6 +93,14 @@ def test_names_become_their_places_among_the_categories() -> None:
 def test_columns_of_numbers_may_be_written_short() -> None:
     columns = [{"kind": "number", "name": "amount"}, {"kind": "number", "name": "x=y"}]
     assert TableInput.fields_of("columns=amount/x=y") == {"front_end": {"columns": columns}}
-    for text in ("", "columns", "columns=", "names=a", "columns=a,b"):
+    unfilled = [column | {"fill": None} for column in columns]
+    assert TableInput.fields_of("columns=amount/x=y,fill=none") == {"front_end": {"columns": unfilled}}
+    for text in ("", "columns", "columns=", "names=a", "columns=a,b", ",fill=nonecolumns=a"):
         with pytest.raises(ValueError, match=r"^write table:columns=NAME/NAME/\.\.\., or a JSON file for more$"):
             TableInput.fields_of(text)
+
+
+def test_a_row_that_the_model_refuses_is_not_counted() -> None:
+    assert TableRow({"amount": 12}).count_rows(SPEC) == 1
+    with pytest.raises(InvalidInput, match="no column 'iban'"):
+        TableRow({"iban": "x"}).count_rows(SPEC)

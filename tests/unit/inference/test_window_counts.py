@@ -9,10 +9,13 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
+from support.sounds import SOUND
 
 from avizor_inference.errors import MediaError
 from avizor_inference.items.audio import count_windows, windows_of
-from avizor_inference.items.windows import Windower, WindowFormat
+from avizor_inference.items.decode import decode_item
+from avizor_inference.items.kinds.audio import SoundFile
+from avizor_inference.items.windows import ChannelMode, Windower, WindowFormat
 
 
 @given(samples=st.integers(0, 60), window=st.integers(1, 20), hop=st.integers(1, 20))
@@ -31,6 +34,14 @@ def test_a_header_tells_how_many_windows_a_sound_has(rate: int, frames: int) -> 
     format = WindowFormat(8000, 512, 200)
     assert count_windows(file, format) == len(list(windows_of(file, [format])))
     assert count_windows(file, format, channels="mix") == len(list(windows_of(file, [format], channels="mix")))
+
+
+@pytest.mark.parametrize("channels", ["each", "mix", 1])
+def test_a_file_of_sound_has_as_many_rows_as_it_says(channels: ChannelMode) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros((20_000, 3), np.int16), 16_000, format="WAV")
+    content = SoundFile(file.getvalue()).taking(channels)
+    assert content.count_rows(SOUND) == len(decode_item(content, SOUND).rows)
 
 
 def test_a_header_that_would_be_refused_is() -> None:
