@@ -161,7 +161,8 @@ class AsyncClient:
         try:
             answer = await getattr(self._stub, rpc)(request, timeout=self._connection.timeout_s, metadata=metadata)
         except grpc.RpcError as error:
-            raise call_failed(error, request_id, await self._probe() if is_late(error) else "") from error
+            after = await self._probe() if is_late(error) else ""
+            raise call_failed(error, request_id, after, request.ByteSize()) from error
         if answer is None:  # it could not be parsed
             raise bad_answer(NO_MESSAGE)
         return answer

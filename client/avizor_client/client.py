@@ -160,7 +160,8 @@ class Client:
         try:
             return getattr(self._stub, rpc)(request, timeout=self._connection.timeout_s, metadata=metadata)
         except grpc.RpcError as error:
-            raise call_failed(error, request_id, self._probe() if is_late(error) else "") from error
+            after = self._probe() if is_late(error) else ""
+            raise call_failed(error, request_id, after, request.ByteSize()) from error
 
     def _probe(self) -> str:
         """Return what a short call says; "" if it is answered."""

@@ -120,6 +120,7 @@ NO_MESSAGE, CUT_SHORT = "it is no message of avizor.v1", "the stream has ended w
 _NO_ANSWER = {"Exception deserializing response!": NO_MESSAGE, "Internal error from Core": CUT_SHORT}
 
 _LATE = "Deadline Exceeded"  # what it says of a call without an answer
+_LIGHT_BYTES = 100_000  # a request of more takes a slow line a second and longer
 _LARGE = {
     "CLIENT: Received message larger than max": (
         "the answer is larger than this client takes; ask about fewer items at once, or raise max_answer_mib"
@@ -135,16 +136,16 @@ def is_late(error: Any) -> bool:
     return str(error.details()) == _LATE
 
 
-def call_failed(error: Any, request_id: str, after: str = "") -> CallFailed | BadAnswer:
+def call_failed(error: Any, request_id: str, after: str = "", sent_bytes: int = 0) -> CallFailed | BadAnswer:
     """Return what a grpc.RpcError means. request_id: that was sent with the call; the gateway may have given it another.
 
-    after: of a call that was late, what the next one said.
+    after: of a call that was late, what the next one said. sent_bytes: of the request.
     """
     message = str(error.details())
     if message in _NO_ANSWER:
         return bad_answer(_NO_ANSWER[message])
     if is_late(error):
-        why = f": {why_no_connection(after)}" if is_no_connection(after) else f"; allow more, and {LOOK}"
+        why = f": {why_no_connection(after)}" if is_no_connection(after) else f"; allow more{_large(sent_bytes)}, and {LOOK}"
         message = f"no answer in time{why}"
     if is_no_connection(message):
         message = why_no_connection(message)
@@ -176,6 +177,13 @@ def item_failed(status: Status) -> ItemFailed:
     """Return the error of one item."""
     _, _, field = _field(status).partition("].")  # the item's own place is where it stands in the answer
     return ItemFailed(Code.Name(status.code), status.message, field)
+
+
+def _large(sent_bytes: int) -> str:
+    """Return what else may help against a late answer to a request of so many bytes."""
+    if sent_bytes <= _LIGHT_BYTES:
+        return ""
+    return f" (timeout_s) or send less at once: the request had {sent_bytes / 2**20:.1f} MiB, which take long on a slow line"
 
 
 def _status(error: Any) -> Status:

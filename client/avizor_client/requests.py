@@ -23,9 +23,9 @@ from avizor_client.answers import (
 from avizor_client.errors import ItemFailed, bad_answer, item_failed
 from avizor_client.items import Content, Item, messages
 
-# What one request holds at most; one item may be larger. A gateway takes 64 MiB and 256 items by default, and the smaller a
-# request, the less a gateway that is full has to turn away.
-REQUEST_BYTES = 8 << 20
+# What one request holds at most; one item may be larger. A gateway takes 64 MiB and 256 items by default, and 60 s to receive
+# them, in which a slow line brings this much (docs/decisions/0100-a-request-of-a-client-has-2-mib.md).
+REQUEST_BYTES = 2 << 20
 REQUEST_ITEMS = 64
 
 Format = Literal["tensor", "png", "wav"]

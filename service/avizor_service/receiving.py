@@ -38,7 +38,8 @@ class Receiver:
                 raise
             task.uncancel()
             raise MessageLate(
-                f"the message was not complete after {self._timeout_s:g} s; send it in one go, and fewer items if it is large"
+                f"the message was not complete after {self._timeout_s:g} s (the gateway's --receive-timeout-s); send it in one "
+                "go, and less at once if the line is slow"
             ) from None
         finally:
             self._since.pop(task, None)

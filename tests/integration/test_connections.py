@@ -29,10 +29,9 @@ def test_calls_whose_message_is_not_finished_are_ended(models: Path) -> None:
             client.http.send_data(stream, b"\0" + (1000).to_bytes(4, "big") + b"half")  # of the 1000 bytes that it announces
             client.send()
             ended = client.trailers(stream)
-            assert (ended["grpc-status"], ended["grpc-message"]) == (
-                str(grpc.StatusCode.INVALID_ARGUMENT.value[0]),
-                "the message was not complete after 0.2 s; send it in one go, and fewer items if it is large",
-            )
+            said = "the message was not complete after 0.2 s (the gateway's --receive-timeout-s); send it in one go, and less "
+            said += "at once if the line is slow"
+            assert (ended["grpc-status"], ended["grpc-message"]) == (str(grpc.StatusCode.INVALID_ARGUMENT.value[0]), said)
         with grpc.insecure_channel(running.address) as channel:  # the place is free again
             assert running.stub(channel).Classify(REQUEST).items
 
