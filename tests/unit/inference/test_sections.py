@@ -165,6 +165,11 @@ def test_a_file_that_has_become_shorter_is_refused() -> None:
         of_sections(data[:-1000], [WindowFormat(16000, 1000, 400)], 3)
 
 
+def test_files_that_can_be_sought_exactly_are_cut_into_sections() -> None:
+    assert SoundFile.suffixes_of_sections >= {".wav", ".flac"}
+    assert not SoundFile.suffixes_of_sections & {".mp3", ".ogg", ".m4a"}
+
+
 @pytest.mark.parametrize("channels", ["each", "mix", 1])
 def test_sections_of_a_file_have_each_row_of_it_once(channels: ChannelMode) -> None:
     samples = np.random.default_rng(0).uniform(-1, 1, (30_000, 2)).astype(np.float32)
