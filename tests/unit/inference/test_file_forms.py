@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from PIL import Image
@@ -117,6 +119,13 @@ def test_the_file_of_an_item_gives_the_same_rows(
     np.testing.assert_array_equal(found.rows, expected.rows)
     assert found.spans == expected.spans
     assert found.level.peak == expected.level.peak
+
+
+def test_a_column_of_a_row_has_its_type_where_its_value_is_missing() -> None:
+    schema = pq.read_schema(pa.BufferReader(TableRow({"a,b\n": 1}).file_form(TABLE).data))
+    assert dict(zip(schema.names, map(str, schema.types), strict=True)) == {
+        "amount": "double", "a,b\n": "double", "country": "string",
+    }  # fmt: skip
 
 
 def test_what_has_no_known_mark_is_named_so() -> None:
