@@ -15,6 +15,9 @@ from avizor_inference.slow_imports import slow_imports
 
 GROUP = "avizor.commands"
 
+# Commands that do without what their package's extra brings, such as torch -> the extra that they need.
+_NEEDS_LESS = {"tune": "pictures"}
+
 
 class SubCommands(click.Group):
     """Loads a sub-command's module only when it is called, so that `avizor models` does not wait for torch."""
@@ -102,5 +105,5 @@ def _unavailable(entry: EntryPoint, missing: str) -> click.Command:
 
 
 def _extra(entry: EntryPoint) -> str:
-    """Return the extra that a command belongs to: its package is named after it."""
-    return entry.module.partition(".")[0].removeprefix("avizor_")
+    """Return the extra that a command belongs to: its package is named after it, unless the command needs less."""
+    return _NEEDS_LESS.get(entry.name) or entry.module.partition(".")[0].removeprefix("avizor_")

@@ -29,6 +29,7 @@ SUMMARIES = {
 _NEEDED = {
     "client": "google.rpc",
     "export": "torch",
+    "pictures": "matplotlib",
     "pipeline": "rich",
     "review": "duckdb",
     "service": "uvloop",

@@ -87,8 +87,12 @@ def test_explanations_of_a_triton_or_a_gateway_do_without_onnx_runtime(
         assert (failed.returncode, failed.stderr) == (1, f"Error: {what} needs onnxruntime, {install}\n")
 
 
-EXPORT = ("describe", "export", "fit", "tune")
-ABSENT = [("batch", "pyarrow", "jobs"), *((command, "torch", "export") for command in EXPORT)]
+EXPORT = ("describe", "export", "fit")
+ABSENT = [
+    ("batch", "pyarrow", "jobs"),
+    ("tune", "matplotlib", "pictures"),
+    *((command, "torch", "export") for command in EXPORT),
+]
 
 
 @pytest.mark.parametrize(("command", "module", "extra"), ABSENT)
@@ -100,6 +104,21 @@ def test_a_command_whose_extra_is_absent_says_what_to_install(command: str, modu
     listed = python(without, "avizor", "--help")
     assert listed.returncode == 0
     assert "models" in listed.stdout
+
+
+def test_a_model_is_tuned_without_torch_and_on_a_triton_without_an_engine_of_its_own(
+    models: Path, tmp_path: Path, triton_address: str
+) -> None:
+    def tune(absent: list[str], *more: object) -> subprocess.CompletedProcess[str]:
+        code = f"import sys; sys.modules.update(dict.fromkeys({absent})); from avizor_cli.main import main; main()"
+        few = "--instances", 1, "--seconds", 0.1, "--dry-run", "--plot", tmp_path / "tuned.png"
+        return python(code, "tune", "digits", "--models", models, *few, *more)
+
+    here = tune(["torch"], "--engine", "ort", "--batch", 4, "--threads", 1)
+    assert here.returncode == 0, here.stderr
+    there = tune(["torch", "onnxruntime"], "--engine", f"triton://{triton_address}", "--clients", 2, "--queue-delay-us", 0)
+    assert there.returncode == 0, there.stderr
+    assert "chosen: instances 1" in there.stdout
 
 
 def test_the_wheel_holds_every_package_with_its_types(tmp_path: Path) -> None:

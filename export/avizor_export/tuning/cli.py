@@ -33,7 +33,6 @@ from avizor_inference.anomaly.engine_calibration import find_calibration
 from avizor_inference.arrays import Items
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.engines.device import Device
-from avizor_inference.engines.embedded import runs_on_gpu
 from avizor_inference.engines.open_engine import EMBEDDED, TUNED, engine_options, engines_here, open_engine, runs_here
 from avizor_inference.engines.temporary_model import temporary_name
 from avizor_inference.errors import CalibrationError, ExportError, VersionRefused
@@ -189,10 +188,16 @@ def _bench(arguments: TuneArguments, repository: ModelRepository, subject: Subje
     current = serving_of(subject.version.config)
     if arguments.engine == _ALL or runs_here(arguments.engine):
         engines = _engines(arguments, repository)
-        on_gpu = [EMBEDDED] if runs_on_gpu(arguments.device, subject.version) else []
+        on_gpu = [EMBEDDED] if EMBEDDED in engines and _runs_on_gpu(arguments.device, subject.version) else []
         groups = embedded_groups(arguments.space, current, engines, on_gpu)
         return groups, EmbeddedBench(repository, subject, arguments.device)
     return _triton_bench(arguments, current, subject)
+
+
+def _runs_on_gpu(device: Device, version: ModelVersion) -> bool:
+    from avizor_inference.engines.embedded import runs_on_gpu  # needs ONNX Runtime, without which a Triton is tuned
+
+    return runs_on_gpu(device, version)
 
 
 def _engines(arguments: TuneArguments, repository: ModelRepository) -> list[EnginesHere]:

@@ -19,7 +19,6 @@ from avizor_inference.arrays import Items
 from avizor_inference.engines.base import Engine, InferRequest
 from avizor_inference.engines.core_share import usable_cores
 from avizor_inference.engines.device import Device
-from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.open_engine import OPENVINO
 from avizor_inference.engines.openvino import OpenVinoEngine
 from avizor_inference.engines.temporary_model import TIMEOUT_S, temporary_model
@@ -98,6 +97,8 @@ class EmbeddedBench:
     def _engine(self, candidate: Candidate) -> Engine:
         threads = candidate.threads
         if candidate.engine not in OPENVINO:
+            from avizor_inference.engines.embedded import EmbeddedEngine  # needs ONNX Runtime, without which a Triton is tuned
+
             return EmbeddedEngine(self.repository, device=self.device, intra_op_threads=threads)
         streams = max(1, usable_cores() // threads) if threads else 1
         precision = OPENVINO[candidate.engine]
