@@ -3,8 +3,9 @@
     python benchmarks/serving [--rounds 3] [--seconds 4] [--mlserver-python PATH] [--only NAME,NAME] [--json FILE]
 
 Every server is started in this run, the rounds are interleaved, and clients share the cores with the servers. Prints the
-medians over the rounds with their range, and the ratios that docs/benchmarks.md states. Without --mlserver-python (the Python
-of an environment with mlserver and onnxruntime; `make bench-serving` makes one) or without nginx, their rows are left out.
+medians over the rounds with their range, and the ratios that docs/benchmarks.md states. Triton serves models as exported, or,
+where a name ends in -each-core, with an instance of one thread for each core. Without --mlserver-python (the Python of an
+environment with mlserver and onnxruntime; `make bench-serving` makes one) or without nginx, their rows are left out.
 """
 
 from __future__ import annotations
@@ -28,11 +29,16 @@ from serving import servers
 from serving.models import LENET, R18, BenchModel, export
 from serving.servers import Served
 
+from avizor_inference.engines.core_share import usable_cores
+
 CONCURRENCIES = (1, 8, 32)
 
 # Of the load generator, where the gateway has several workers, and where it has one to compare with: the system spreads
 # connections over workers, and not calls.
 CONNECTIONS = 16
+
+# The repository of the same models for a Triton with an instance of one thread for each core.
+EACH_CORE = "models-each-core"
 
 # Goals at concurrency 32, by model: of MLServer's best, of the better bare server. Of the typed Classify, and of ModelInfer.
 GOALS = {LENET.name: (1.8, 0.75), R18.name: (None, 0.9)}
@@ -69,9 +75,10 @@ def main() -> None:
         folder = Path(name)
         for model in (LENET, R18):
             export(model, folder / "models")
+            export(model, folder / EACH_CORE, intra_op_threads=1, instances=usable_cores())
         for model in (LENET, R18):
             if not options.model or model.name in options.model:
-                opened = dict(_servers(model, folder / "models", options.mlserver_python, options.only))
+                opened = dict(_servers(model, folder, options.mlserver_python, options.only))
                 results[model.name] = _measure(model, opened, folder, options.rounds, options.seconds)
                 _print_table(model, results[model.name])
     if options.json:
@@ -79,14 +86,15 @@ def main() -> None:
     sys.exit(1 if _print_ratios(results) else 0)
 
 
-def _servers(model: BenchModel, models: Path, mlserver_python: Path | None, only: list[str]) -> Iterator[tuple[str, Open]]:
-    """Yield the name of each server, and what opens it in a folder of its own."""
+def _servers(model: BenchModel, exported: Path, mlserver_python: Path | None, only: list[str]) -> Iterator[tuple[str, Open]]:
+    """Yield the name of each server, and what opens it in a folder of its own. exported: the repositories."""
+    models = exported / "models"
     file = models / model.name / "1" / "model.onnx"
 
     @contextlib.contextmanager
-    def on_triton(folder: Path, *, door: bool, through_gateway: bool) -> Iterator[Served]:
-        with servers.triton(models) as triton:
-            if through_gateway:
+    def on_triton(folder: Path, *, door: bool = False, gateway: bool = False, each_core: bool = False) -> Iterator[Served]:
+        with servers.triton(exported / EACH_CORE if each_core else models) as triton:
+            if gateway:
                 with servers.gateway(models, f"triton://{triton.address}", triton.processes) as served:
                     yield served
             elif door:
@@ -96,9 +104,11 @@ def _servers(model: BenchModel, models: Path, mlserver_python: Path | None, only
                 yield triton
 
     every: dict[str, Open] = {
-        "triton": lambda folder: on_triton(folder, door=False, through_gateway=False),
-        "front-door": lambda folder: on_triton(folder, door=True, through_gateway=False),
-        "gateway-triton": lambda folder: on_triton(folder, door=False, through_gateway=True),
+        "triton": on_triton,
+        "front-door": partial(on_triton, door=True),
+        "gateway-triton": partial(on_triton, gateway=True),
+        "triton-each-core": partial(on_triton, each_core=True),
+        "front-door-each-core": partial(on_triton, door=True, each_core=True),
         "gateway": lambda _: servers.gateway(models, "ort", []),
         "gateway-unlogged": lambda _: servers.gateway(models, "ort", [], "--log-calls", "none"),
         "gateway-oip": lambda _: servers.gateway(models, "ort", [], method=servers.MODEL_INFER),
@@ -119,7 +129,7 @@ def _servers(model: BenchModel, models: Path, mlserver_python: Path | None, only
         print("MLServer is left out: give --mlserver-python")
     if shutil.which("nginx") is None:
         print("the front door is left out: nginx is not installed")
-        del every["front-door"]
+        del every["front-door"], every["front-door-each-core"]
     yield from ((name, open) for name, open in every.items() if not only or name in only)
 
 
@@ -206,6 +216,8 @@ def _print_ratios(measured: dict[str, dict[str, dict[int, list[Result]]]]) -> bo
         oip_of_mlserver, oip_of_bare = OPEN_INFERENCE_GOALS[model]
         best_mlserver = max((rate for name, rate in rates.items() if name.startswith("mlserver")), default=None)
         best_bare = max((rate for name, rate in rates.items() if name.startswith("bare")), default=None)
+        best_triton = max((rate for name, rate in rates.items() if name.startswith("triton")), default=None)
+        best_door = max((rate for name, rate in rates.items() if name.startswith("front-door")), default=None)
         for what, rate, base, goal in (
             ("gateway / best MLServer", rates.get("gateway"), best_mlserver, of_mlserver),
             ("gateway / better bare server", rates.get("gateway"), best_bare, of_bare),
@@ -213,7 +225,8 @@ def _print_ratios(measured: dict[str, dict[str, dict[int, list[Result]]]]) -> bo
             ("gateway's ModelInfer / better bare server", rates.get("gateway-oip"), best_bare, oip_of_bare),
             ("gateway, 2 workers / 1 worker", rates.get("gateway-2-workers"), rates.get("gateway-1-worker"), None),
             ("gateway on Triton / Triton", rates.get("gateway-triton"), rates.get("triton"), None),
-            ("front door / Triton", rates.get("front-door"), rates.get("triton"), FRONT_DOOR_GOALS[model]),
+            ("front door / Triton, both as exported", rates.get("front-door"), rates.get("triton"), None),
+            ("front door / Triton, each at its best", best_door, best_triton, FRONT_DOOR_GOALS[model]),
         ):
             if rate and base:
                 reached = goal is None or rate / base >= goal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from avizor.v1 import inference_pb2 as pb
 from avizor_export.architectures.lenet import LeNet
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
+from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.items.input_spec import TensorInput
 
 INPUT = "item"
@@ -67,13 +69,13 @@ R18 = BenchModel("r18", "ResNet-18-sized", (1, 64, 96))
 SLOW = BenchModel("slow", "slow", (1, 128, 192))
 
 
-def export(model: BenchModel, folder: Path) -> None:
-    """Export a model with random weights: speed does not depend on them."""
+def export(model: BenchModel, folder: Path, **serving: int) -> None:
+    """Export a model with random weights: speed does not depend on them. serving: settings other than the defaults."""
     torch.manual_seed(0)
     network: nn.Module = LeNet()
     if model is not LENET:
         network = resnet18(num_classes=10)
         network.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
     spec = TensorInput(name=INPUT, item_shape=model.shape)
-    request = ExportRequest(model.name, "classify", spec, labels=list("0123456789"))
+    request = ExportRequest(model.name, "classify", spec, labels=list("0123456789"), serving=cast(ServingOptions, serving))
     export_model(network.eval(), request, folder)

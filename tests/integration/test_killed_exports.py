@@ -129,10 +129,10 @@ def test_a_tune_that_is_killed_at_any_event_leaves_the_old_config_or_the_new_one
         assert publish(process) == 0
         (repository / "digits" / OVERRIDES_FILE).write_text(OVERRIDES)
         for event in range(1, 1000):
-            before = published_settings(repository, "digits").intra_op_threads
+            before = published_settings(repository, "digits").intra_op_threads or 0
             ended = publish(process, event, "tune")
             assert visible(repository) == ["digits/1"]
-            after = published_settings(repository, "digits").intra_op_threads
+            after = published_settings(repository, "digits").intra_op_threads or 0
             seen.add(after - before)
             if after > before:
                 assert read_config(repository / "digits" / "config.pbtxt").version_policy.HasField("all")

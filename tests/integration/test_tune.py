@@ -100,7 +100,8 @@ def server(triton_install: TritonInstall, variants: Path) -> Iterator[TritonServ
 @pytest.fixture
 def tuning(models: Path, tmp_path: Path) -> Path:
     """A folder with a repository of its own, `models`, holding `digits` and `normal`."""
-    served_as(models, "digits", tmp_path / "models", "digits", ServingSettings(max_batch_size=16, queue_delay_us=300))
+    serving = ServingSettings(max_batch_size=16, queue_delay_us=300, intra_op_threads=0)
+    served_as(models, "digits", tmp_path / "models", "digits", serving)
     shutil.copytree(models / "normal", tmp_path / "models" / "normal")
     return tmp_path
 
@@ -118,7 +119,8 @@ def test_every_variant_is_loaded_by_triton_as_it_was_written_and_answers(variant
             loaded: ModelConfig = client.get_model_config(name).config
             # On a server without a GPU KIND_AUTO has become KIND_CPU; a full batch is what Triton prefers by itself.
             preferred = serving.preferred_batch_sizes or (serving.max_batch_size,)
-            assert serving_of(loaded) == replace(serving, target="cpu", preferred_batch_sizes=preferred)
+            # The graph is small, so it has one thread.
+            assert serving_of(loaded) == replace(serving, target="cpu", preferred_batch_sizes=preferred, intra_op_threads=1)
             found = engine.infer(InferRequest(name, {"image": items}, ["probabilities"]))["probabilities"]
             expected = embedded.infer(InferRequest(name, {"image": items}, ["probabilities"]))["probabilities"]
             np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -256,7 +258,7 @@ def test_what_the_overrides_set_stays(tuning: Path, monkeypatch: pytest.MonkeyPa
         "dynamic_batching { priority_levels: 2, default_priority_level: 1 }\n"
         'parameters { key: "enable_mem_arena", value: { string_value: "0" } }\n'
     )
-    write_config(tuning / "models", "digits", ServingSettings(max_batch_size=16))
+    write_config(tuning / "models", "digits", ServingSettings(max_batch_size=16, intra_op_threads=0))
     before = read_config(path)
     np.save("items.npy", np.zeros((3, 32, 32, 1), np.uint8))
     arguments = ["digits", "--seconds", "0.1", "--batch", "4", "--threads", "1", "--instances", "1", "--items", "items.npy"]
@@ -346,7 +348,9 @@ def test_tune_on_a_live_triton_leaves_the_server_as_it_was(tuning: Path, server:
         assert not client.is_model_ready(name)
         assert served_models(client) == models
     (marked,) = [line.split() for line in result.stdout.splitlines() if line.startswith("* ")]
-    assert published_settings(tuning / "models", "normal") == ServingSettings(max_batch_size=16, queue_delay_us=int(marked[3]))
+    assert published_settings(tuning / "models", "normal") == ServingSettings(
+        max_batch_size=16, queue_delay_us=int(marked[3]), intra_op_threads=1
+    )
     assert "(4 of 4 candidates are)" in result.stdout
 
 

@@ -70,6 +70,12 @@ def parameters_of(proto: onnx.ModelProto) -> int:
     return sum(layer.parameters for layer in layers_of(model_from_proto(proto)))
 
 
+def multiply_adds_of(proto: onnx.ModelProto) -> int | None:
+    """Return the multiply-adds of one item in a graph, front end included; None if the graph does not show all of them."""
+    counts = [layer.multiply_adds for layer in layers_of(model_from_proto(proto))]
+    return None if None in counts else sum(count for count in counts if count is not None)
+
+
 def _layer_of_bias(
     node: ir.Node, used: list[Weight], inputs: list[ir.Value], index_of: Mapping[ir.Node, int], layers: list[Layer]
 ) -> int | None:

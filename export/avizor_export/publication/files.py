@@ -13,6 +13,7 @@ import onnx
 from pydantic import JsonValue, ValidationError
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from avizor_export.description.graph_layers import multiply_adds_of
 from avizor_export.graph.heads import Head
 from avizor_export.graph.optional_outputs import OPTIONAL
 from avizor_export.networks.thresholds import DEFAULT_THRESHOLD, thresholds_of
@@ -84,6 +85,7 @@ def manifest_of(request: ExportRequest, stage: Staging, proven: ProvenGraph, pro
             variant=proven.variant,
             evaluation=dict(proven.evaluation),
             filter_noise=noise_in(proven.fp32),
+            multiply_adds=multiply_adds_of(proven.fp32),
             probe_sha256=probe_sha256,
             provenance=proven.provenance,
         )

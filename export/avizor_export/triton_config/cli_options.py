@@ -80,8 +80,8 @@ _OPTIONS = (
         "--threads",
         "intra_op_threads",
         type=_from_zero,
-        show_default="0, one for each core",
-        help="CPU threads for one run of the model.",
+        show_default="1 for a small network, else 0",
+        help="CPU threads for one run of the model. 0 is one for each core.",
     ),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from difflib import SequenceMatcher
 from hashlib import sha256
 from itertools import islice
@@ -37,16 +37,17 @@ def generated_config(
     digests: sha256 of model.onnx by version, for all versions. asked: names of the settings that an option or `avizor tune`
     asks for now. Raises ExportError or RepositoryError for overrides that do not fit, see `Overrides.merged_over`.
     """
+    served = replace(settings, intra_op_threads=settings.threads_for(manifest.multiply_adds))
     fields = config_text(
         manifest.name,
         [manifest.input.tensor()],
         manifest.outputs,
-        settings,
+        served,
         labels=manifest.labels is not None,
         digests=digests,
         precision=manifest.precision,
     )
-    text = overrides.text_over(fields, settings, asked)
+    text = overrides.text_over(fields, served, asked)
     body = f"{_SETTINGS}{json.dumps(asdict(settings))}\n{COMPLETE}\n{text}\n{LAST_LINE}\n"
     return f"{_FIRST_LINE}{_digest(body)}\n{body}"
 

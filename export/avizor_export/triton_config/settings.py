@@ -26,6 +26,9 @@ TENSORRT = "tensorrt"
 KINDS: dict[Target, str] = {"auto": "KIND_AUTO", "cpu": "KIND_CPU", "gpu": "KIND_GPU", "tensorrt": "KIND_GPU"}
 _LARGEST = 2**31 - 1
 
+# Multiply-adds of one item up to which a second thread costs a server on CPUs more than it gains (decision 99).
+_SMALL = 2_000_000
+
 
 @dataclass(frozen=True)
 class ServingSettings:
@@ -42,7 +45,7 @@ class ServingSettings:
     queue_timeout_action: what happens to a request that waited longer: it is rejected, or run after all others.
     allow_timeout_override: whether a request may set a shorter timeout.
     response_cache: whether the server may answer a repeated input from its cache.
-    intra_op_threads: threads of one run on the CPU; 0 is one for each core.
+    intra_op_threads: threads of one run on the CPU; 0 is one for each core; None is 1 for a small graph, and else 0.
     call_batch_size: items that `avizor batch` puts into one call; 0 lets it choose.
     engine: what `--engine tuned` runs the model on in its own process; empty if that was not measured.
     """
@@ -57,7 +60,7 @@ class ServingSettings:
     queue_timeout_action: QueueTimeoutAction = "reject"
     allow_timeout_override: bool = True
     response_cache: bool = False
-    intra_op_threads: int = 0
+    intra_op_threads: int | None = None
     call_batch_size: int = 0
     engine: EnginesHere | Literal[""] = ""
 
@@ -67,8 +70,9 @@ class ServingSettings:
         _check_choice("engine", self.engine, ("", *get_args(EnginesHere)))
         for name in ("max_batch_size", "instances"):
             _check_at_least(name, getattr(self, name), 1)
-        for name in ("queue_delay_us", "max_queue_size", "queue_timeout_ms", "intra_op_threads", "call_batch_size"):
+        for name in ("queue_delay_us", "max_queue_size", "queue_timeout_ms", "call_batch_size"):
             _check_at_least(name, getattr(self, name), 0)
+        _check_at_least("intra_op_threads", self.intra_op_threads or 0, 0)
         for size in self.preferred_batch_sizes:
             _check_at_least("preferred_batch_sizes", size, 1)
             if size > self.max_batch_size:
@@ -78,6 +82,12 @@ class ServingSettings:
                 )
         if list(self.preferred_batch_sizes) != sorted(set(self.preferred_batch_sizes)):
             raise ExportError(f"preferred_batch_sizes {list(self.preferred_batch_sizes)} have to differ and ascend; sort them")
+
+    def threads_for(self, multiply_adds: int | None) -> int:
+        """Return the threads of one run of a graph; 0 is one for each core. multiply_adds: of one item; None if not known."""
+        if self.intra_op_threads is not None or multiply_adds is None or self.target in ("gpu", TENSORRT):
+            return self.intra_op_threads or 0
+        return 1 if multiply_adds <= _SMALL else 0
 
     @property
     def usual_batch_size(self) -> int:

@@ -106,7 +106,7 @@ def tune(**options: Any) -> None:
     """Measure MODEL here, show throughput against p99, and write the best settings into its config.pbtxt.
 
     In this process: engine x batch size x threads x calls at once. On a Triton, where the model is loaded temporarily under
-    another name: instances x queue delay, under several numbers of clients, each with calls of one row.
+    another name: instances x threads x queue delay, under several numbers of clients, each with calls of one row.
 
     The choice is the highest throughput with a p99 within --max-p99-ms. Without a limit, it is the lowest p99 among the
     candidates within 5% of the best throughput.

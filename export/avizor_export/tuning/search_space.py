@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from avizor_export.triton_config.settings import ServingSettings
+from avizor_export.triton_config.settings import TENSORRT, ServingSettings
 from avizor_export.tuning.candidates import Candidate
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.triton_config import EnginesHere
@@ -64,15 +64,16 @@ def embedded_groups(
 
 
 def triton_groups(space: SearchSpace, settings: ServingSettings) -> CandidateGroups:
-    """Return candidates for Triton: instances x queue delays (x threads x preferred batch sizes, if given) x clients.
+    """Return candidates for Triton: instances x threads x queue delays (x preferred batch sizes, if given) x clients.
 
-    settings: the model's. Raises ExportError for a preferred batch size over max_batch_size.
+    settings: the model's. Where it may run on a CPU, one thread is tried besides its own: others wait for work between runs
+    without a pause, which takes cores from the server. Raises ExportError for a preferred batch size over max_batch_size.
     """
     _check_batches(space.batch, settings.max_batch_size)
     preferred: list[tuple[int, ...]] = [(size,) if size else () for size in space.batch]
     combinations = product(
         space.instances or _TRITON_INSTANCES,
-        space.threads or (settings.intra_op_threads,),
+        space.threads or _triton_threads(settings),
         preferred or [settings.preferred_batch_sizes],
         space.queue_delay_us or _QUEUE_DELAYS_US,
     )
@@ -81,6 +82,11 @@ def triton_groups(space: SearchSpace, settings: ServingSettings) -> CandidateGro
         [Candidate(instances, threads, 1, client_count, delay, sizes) for client_count in clients]
         for instances, threads, sizes, delay in combinations
     ]
+
+
+def _triton_threads(settings: ServingSettings) -> Numbers:
+    own = settings.intra_op_threads or 0
+    return (own,) if own == 1 or settings.target in ("gpu", TENSORRT) else (own, 1)
 
 
 def available_cores() -> int:

@@ -89,6 +89,9 @@ class Manifest(Strict):
     variant: VariantReport | None = Field(default=None, description="absent if the precision is fp32, or that of the file")
     evaluation: dict[str, JsonValue] = Field(default_factory=dict)
     filter_noise: FilterNoise | None = Field(default=None, description="absent in versions older than this field")
+    multiply_adds: int | None = Field(
+        default=None, ge=0, description="of one item, front end included; absent if not known, and in older versions"
+    )
     probe_sha256: str | None = Field(default=None, description="of probe.npz; absent without probe items")
     provenance: Provenance
 

@@ -56,7 +56,7 @@ def publish_next(source: Path, models: Path) -> None:
 def tune_again(source: Path, models: Path) -> None:
     """Write a candidate into config.pbtxt, as `avizor tune` does with the one that it chose."""
     version = ModelRepository(models).version(source.parent.name)
-    threads = published_settings(models, version.name).intra_op_threads
+    threads = published_settings(models, version.name).intra_op_threads or 0
     write_tuned(models, version, Candidate(instances=1, threads=threads + 1, batch=8, clients=1))
 
 

@@ -111,16 +111,33 @@ def test_cpu_threads_are_not_tried_where_a_gpu_runs_the_model(monkeypatch: pytes
 def test_triton_points_keep_what_was_not_asked_for() -> None:
     now = ServingSettings(preferred_batch_sizes=(4, 8), intra_op_threads=3)
     groups = triton_groups(SearchSpace(queue_delay_us=(0, 100), clients=(2, 4)), now)
-    assert [[candidate.clients for candidate in group] for group in groups] == [[2, 4]] * 4
+    assert [[candidate.clients for candidate in group] for group in groups] == [[2, 4]] * 8
     assert {(candidate.threads, candidate.preferred, candidate.batch) for group in groups for candidate in group} == {
-        (3, (4, 8), 1)
+        (3, (4, 8), 1),
+        (1, (4, 8), 1),
     }
     assert {(group[0].instances, group[0].queue_delay_us) for group in groups} == {(1, 0), (1, 100), (2, 0), (2, 100)}
 
 
+@pytest.mark.parametrize(
+    ("settings", "threads"),
+    [
+        (ServingSettings(), [0, 1]),
+        (ServingSettings(target="cpu", intra_op_threads=4), [4, 1]),
+        (ServingSettings(intra_op_threads=1), [1]),
+        (ServingSettings(target="gpu"), [0]),
+        (ServingSettings(target="tensorrt"), [0]),
+    ],
+)
+def test_one_thread_is_tried_on_a_triton_that_may_run_a_model_on_a_cpu(settings: ServingSettings, threads: list[int]) -> None:
+    groups = triton_groups(SearchSpace(instances=(1,), queue_delay_us=(0,), clients=(1,)), settings)
+    assert [group[0].threads for group in groups] == threads
+
+
 def test_preferred_sizes_that_are_given_are_tried_one_by_one() -> None:
     groups = triton_groups(
-        SearchSpace(batch=(0, 8, 16), instances=(1,), queue_delay_us=(0,)), ServingSettings(preferred_batch_sizes=(4,))
+        SearchSpace(batch=(0, 8, 16), instances=(1,), threads=(1,), queue_delay_us=(0,)),
+        ServingSettings(preferred_batch_sizes=(4,)),
     )
     assert [group[0].preferred for group in groups] == [(), (8,), (16,)]
 

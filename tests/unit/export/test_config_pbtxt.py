@@ -21,7 +21,9 @@ from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.repository.triton_config import parse_config, read_config
 
-SETTINGS = ServingSettings(target="cpu", instances=2, preferred_batch_sizes=(4, 8), queue_timeout_ms=20, call_batch_size=8)
+SETTINGS = ServingSettings(
+    target="cpu", instances=2, preferred_batch_sizes=(4, 8), queue_timeout_ms=20, call_batch_size=8, intra_op_threads=0
+)
 CANDIDATE = Candidate(1, 2, 8, clients=1)
 POLICY = "version_policy { all {} }"
 
@@ -75,6 +77,29 @@ def test_settings_stay_for_the_next_version(repository: Path) -> None:
 
 def test_a_model_that_was_never_exported_has_the_defaults(tmp_path: Path) -> None:
     assert published_settings(tmp_path, "digits") == ServingSettings()
+
+
+@pytest.mark.parametrize(
+    ("multiply_adds", "settings", "threads"),
+    [
+        (2_000_000, ServingSettings(), 1),
+        (2_000_001, ServingSettings(), 0),
+        (None, ServingSettings(), 0),
+        (5, ServingSettings(target="cpu"), 1),
+        (5, ServingSettings(target="gpu"), 0),
+        (5, ServingSettings(intra_op_threads=0), 0),
+        (2_000_001, ServingSettings(intra_op_threads=1), 1),
+    ],
+)
+def test_a_small_graph_has_one_thread_unless_threads_were_asked_for(
+    repository: Path, multiply_adds: int | None, settings: ServingSettings, threads: int
+) -> None:
+    manifest = manifest_of(repository).model_copy(update={"multiply_adds": multiply_adds})
+    digests, overrides = {1: manifest.model_sha256}, read_overrides(repository / "digits")
+    text = generated_config(manifest, settings, digests, overrides, asked=["intra_op_threads"])
+    assert serving_of(parse_config(text, "the test")).intra_op_threads == threads
+    (repository / "digits/config.pbtxt").write_text(text)
+    assert published_settings(repository, "digits") == settings  # so the next version's graph decides anew
 
 
 def test_what_tune_chose_stays_for_the_next_version(repository: Path) -> None:

@@ -13,10 +13,11 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from avizor_export.architectures.catalogue import ARCHITECTURES
 from avizor_export.architectures.grammar_text import GRAMMAR
+from avizor_export.architectures.lenet import LeNet
 from avizor_export.architectures.map_sizes import Shape
 from avizor_export.description.cli import describe
 from avizor_export.description.design_rules import warnings_for
-from avizor_export.description.graph_layers import layers_of
+from avizor_export.description.graph_layers import layers_of, multiply_adds_of
 from avizor_export.description.targets import layers_of_design, layers_of_network
 from avizor_export.exporter import export_model
 from avizor_export.graph.to_onnx import to_onnx
@@ -35,6 +36,18 @@ def test_multiply_adds_are_those_published(name: str, giga_multiply_adds: float)
     layers, total = layers_of_design(name, architecture.classes, architecture.shape)
     assert sum(layer.multiply_adds or 0 for layer in layers) / 1e9 == pytest.approx(giga_multiply_adds, abs=1e-3)
     assert sum(layer.parameters for layer in layers) == total == architecture.parameters
+
+
+def test_multiply_adds_of_a_graph_are_those_of_lenet_by_hand() -> None:
+    spec = TensorInput(name="image", item_shape=(1, 32, 32))
+    convolutions, linear = 6 * 25 * 28**2 + 16 * 6 * 25 * 10**2, 400 * 120 + 120 * 84 + 84 * 10
+    assert multiply_adds_of(exported(LeNet(), spec)) == convolutions + linear
+
+
+def test_multiply_adds_of_a_graph_are_not_known_where_one_layer_does_not_show_them() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 20]> one (float[N, 2] row) => (float[N, 2] mixed)
+    <float[2, 2] weight = {1, 2, 3, 4}> { mixed = Einsum <equation = "nc,cd->nd"> (row, weight) }"""
+    assert multiply_adds_of(onnx.shape_inference.infer_shapes(onnx.parser.parse_model(text))) is None
 
 
 def test_three_small_kernels_against_a_large_one() -> None:
