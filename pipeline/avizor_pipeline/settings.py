@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, field_validator
 
 from avizor_inference.anomaly.p_values import TIE
@@ -45,6 +47,8 @@ SHARD_MIB = 64
 # Most files in a shard, and the same in jobs that do not say it: they began before it could grow.
 SHARD_FILES, SHARD_FILES_BEFORE = 1024, 256
 
+_TWICE = "{} is within {}, so its files would be counted twice; leave it out"
+
 
 class JobSettings(Strict):
     """Holds everything that decides what the rows are. Two jobs with equal settings over equal files have equal rows.
@@ -83,11 +87,14 @@ class JobSettings(Strict):
     @classmethod
     def _no_root_within_another(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
         named = [root for root in roots if root != "-"]
-        paths = [path_of(root).resolve() for root in named]
-        for index, path in enumerate(paths):
-            for other in paths[:index] + paths[index + 1 :]:
-                if path == other or other in path.parents:
-                    raise ValueError(f"{named[index]} is within {other}, so its files would be counted twice; leave it out")
+        first: dict[Path, str] = {}  # a shell may have given thousands
+        for root in named:
+            if (path := path_of(root).resolve()) in first:
+                raise ValueError(_TWICE.format(root, first[path]))
+            first[path] = root
+        for path, root in first.items():
+            if other := next((first[above] for above in path.parents if above in first), ""):
+                raise ValueError(_TWICE.format(root, other))
         return roots
 
     def engine_of(self, model: ChosenModel) -> str:

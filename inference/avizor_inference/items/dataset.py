@@ -6,6 +6,7 @@ All of them may be in an object store: its objects are files, and what their nam
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -174,12 +175,16 @@ def list_dataset(
 
     Folders and patterns are listed by the rule of `find_files.find_files`, lists in their order; a file that is listed twice
     is one entry. Of an object store the order is the store's. rule: tells a file's source from its path below the root, or
-    below the fixed part of a pattern; of a file of a list it is the folder that holds the file. left_out: counts what is not
-    listed. columns: with them a CSV or Parquet file is a list. packs: suffix of files that hold many items -> what lists these.
+    below the fixed part of a pattern; of a file of a list it is the folder that holds the file. If several roots are files, as
+    a shell gives them for a pattern that is not quoted, it is their path below the folder that they share. left_out: counts
+    what is not listed. columns: with them a CSV or Parquet file is a list. packs: suffix of files that hold many items -> what
+    lists these.
+
     Raises DatasetError if a root does not exist or cannot be listed, or if none of the tables has a column of `columns`,
     StoreUnavailable if an object store cannot be reached.
     """
     listing = _Listing(suffixes, rule or SourceRule(), left_out or LeftOut(), columns or Columns(), packs or {})
+    listing.named_below = listing.shared_folder(roots)
     for root in roots:
         try:
             yield from listing.entries(root)
@@ -217,6 +222,11 @@ def first_items(entries: Iterable[Entry], count: int | None) -> Iterator[Entry]:
             return
 
 
+def _absolute(path: Path) -> Path:
+    """Return an absolute path without `..`; links stay."""
+    return Path(os.path.normpath(path.absolute()))
+
+
 def _missing(root: Path) -> DatasetError:
     if root.parts and _SCHEME.fullmatch(root.parts[0]) and not is_url(root):
         return DatasetError(f"{root}: there is no such file; an object store's URL begins with s3, gs, az, http or https")
@@ -228,9 +238,9 @@ def is_listing(root: Path, suffixes: frozenset[str] = frozenset()) -> bool:
     return is_folder(root) or is_pattern(root) or (root.suffix.lower() in LIST_SUFFIXES and root.suffix.lower() not in suffixes)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Listing:
-    """Holds how `list_dataset` lists each root."""
+    """Holds how `list_dataset` lists each root. named_below: the folder that roots that are files share."""
 
     suffixes: frozenset[str]
     rule: SourceRule
@@ -238,6 +248,16 @@ class _Listing:
     columns: Columns
     packs: Mapping[str, Pack]
     column_check: ColumnCheck[Entry] = field(default_factory=ColumnCheck)
+    named_below: str = ""
+
+    def shared_folder(self, roots: Sequence[Path]) -> str:
+        """Return the folder that all files among the roots share; "" for less than two. A store's are left to themselves."""
+        files = [_absolute(root) for root in roots if len(roots) > 1 and not is_url(root) and self._is_one_file(root)]
+        return os.path.commonpath([file.parent for file in files]) if len(files) > 1 else ""
+
+    def _is_one_file(self, root: Path) -> bool:
+        is_list = bool(self.columns.path) and root.suffix.lower() in TABLE_SUFFIXES
+        return not is_list and not is_listing(root, self.suffixes) and exists(root)
 
     def entries(self, root: Path) -> Iterator[Entry]:
         if is_pattern(root):
@@ -252,7 +272,9 @@ class _Listing:
             yield from self._listed((path, "") for path in listed_files(root))
         else:
             self._check_table(root)
-            yield from self.file(str(root), root.name)
+            is_of_several = self.named_below and not is_url(root)
+            relative = _absolute(root).relative_to(self.named_below) if is_of_several else root.name
+            yield from self.file(str(root), str(relative))
 
     def _check_table(self, root: Path) -> None:
         """Raise DatasetError for a table whose rows are not the items, if nothing says what is in it."""

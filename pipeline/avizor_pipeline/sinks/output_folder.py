@@ -233,6 +233,8 @@ def _check_folder(out: OutputPath, settings: JobSettings) -> None:
         advice = f"choose another --out, or remove it to start again{_shown_by_report(out, settings, names)}"
         if "repository" in names and not Path(existing.repository).is_absolute():
             advice = f"run the command in the folder in which the job began, or {advice}"
+        if "roots" in names and len(existing.roots) > 1 and len(settings.roots) > 1:
+            advice += "; a pattern that the shell resolves names each file: quote it, and files that are new belong to the job"
         raise SettingsError(f"{out} holds a job with other {others}; {advice}")
 
 

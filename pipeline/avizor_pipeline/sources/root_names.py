@@ -42,6 +42,7 @@ class RootNames:
             for root, spelt in zip(given, first, strict=True)
             for base in [_base(path_of(root))]
         ]
+        self._files = {given: (real, first) for given, real, first in bases}  # a shell may name thousands
         self._bases = sorted(bases, key=lambda base: -len(base[0]))  # the current folder, "", would take others' files
 
     def name(self, entry: Entry) -> Entry:
@@ -51,9 +52,10 @@ class RootNames:
         two. Of a file that a list names it is where its folder leads. Its uri is then as the list spells it.
         """
         text = entry.file
+        if itself := self._files.get(f"{text}/"):
+            real, first = itself
+            return entry.renamed(str(Path(real)), name_of(first.rstrip("/")))
         for given, real, first in self._bases:
-            if f"{text}/" == given:
-                return entry.renamed(str(Path(real)), name_of(first.rstrip("/")))
             if text.startswith(given) and (given or not (Path(text).is_absolute() or is_url(text))):
                 below = text[len(given) :]
                 return entry.renamed(real + below, name_of(first + below))

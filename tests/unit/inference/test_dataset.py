@@ -61,3 +61,14 @@ def test_a_link_that_leads_nowhere_is_listed_so_that_reading_it_says_why(folder:
 def test_a_root_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="nowhere does not exist; give a folder of files, or one file"):
         list(list_dataset([tmp_path / "nowhere"], ImageFile.suffixes))
+
+
+def test_files_that_the_shell_names_have_the_sources_that_they_have_in_their_folder(folder: Path) -> None:
+    names = [*folder.glob("*.flac"), *folder.glob("*/[a-z]*.wav")]
+    assert len({path.parent for path in names}) > 1
+    listed = {entry.path: entry.source for entry in list_dataset([folder], SoundFile.suffixes)}
+    assert {entry.path: entry.source for entry in list_dataset(names, SoundFile.suffixes)} == {
+        path: listed[path] for path in names
+    }
+    for one in names:
+        assert [entry.source for entry in list_dataset([one], SoundFile.suffixes)] == ["default"]

@@ -57,6 +57,13 @@ def test_an_output_folder_belongs_to_one_job(tmp_path: Path) -> None:
         claim(tmp_path / "out", job)
 
 
+def test_more_files_that_the_shell_names_are_refused_with_what_to_quote(tmp_path: Path) -> None:
+    out, names = tmp_path / "out", [tmp_path / f"{number}.wav" for number in range(3)]
+    claim(out, settings(*names[:2]))
+    with pytest.raises(SettingsError, match="a pattern that the shell resolves names each file: quote it"):
+        claim(out, settings(*names))
+
+
 def test_models_of_another_folder_are_refused_with_where_to_run(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     job = settings(tmp_path / "data")
