@@ -24,11 +24,14 @@ from tritonclient.grpc import InferenceServerClient
 # what is mounted there.
 COMPOSE = """
 import os, shlex, sys
-options, arguments = sys.argv[2:], []
+options, mounted = sys.argv[2:], {}
 while options[0] != "batch":
     name = options.pop(0)
     if name == "--volume":
         here, there = options.pop(0).split(":")
+        mounted[there] = here
+    elif name == "--workdir":
+        os.chdir(mounted[options.pop(0)])
     elif name == "--entrypoint":
         program, *words = shlex.split(options.pop(0))
     elif name == "--user":
@@ -36,7 +39,8 @@ while options[0] != "batch":
     else:
         assert name in ("--rm", "-T")
 assert (sys.argv[1], program) == ("run", "avizor")
-arguments = [{there: here, "triton://triton:8001": os.environ["ENGINE"]}.get(each, each) for each in options[1:]]
+mounted["triton://triton:8001"] = os.environ["ENGINE"]
+arguments = [mounted.get(each, each) for each in options[1:]]
 os.execv(os.environ["PROGRAM"], [program, *words, *arguments])
 """
 
@@ -52,7 +56,7 @@ class Clone:
     def models(self) -> Path:
         return self.folder / "models"
 
-    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         (self.folder / "compose.py").write_text(COMPOSE)
         named = {
             "COMPOSE": f"{sys.executable} {self.folder}/compose.py",
@@ -61,6 +65,7 @@ class Clone:
         }
         return subprocess.run(
             [self.folder / "deploy" / "models.sh", *words],
+            cwd=cwd,
             env=os.environ | named | environment,
             capture_output=True,
             text=True,
@@ -103,10 +108,25 @@ def test_a_version_is_loaded_and_rolled_back_and_a_calibration_made_while_calls_
     assert used.inference_count >= 20, "it was not Triton that computed the scores"
 
 
+def test_settings_are_measured_on_the_triton_that_serves_and_used_when_it_loads_the_model_again(
+    clone: Clone, tmp_path: Path
+) -> None:
+    (somewhere := tmp_path / "somewhere").mkdir()
+    few = "--instances", "2", "--queue-delay-us", "700", "--clients", "2", "--seconds", "0.1"
+    tuned = clone.run("tune", "normal", *few, cwd=somewhere)
+    assert tuned.returncode == 0, tuned.stderr
+    assert "instances 1 -> 2; queue_delay_us 500 -> 700" in tuned.stdout
+    assert (somewhere / "tune-normal.png").exists()
+    assert clone.run("load", "normal").returncode == 0
+    with InferenceServerClient(clone.server.grpc_url) as client:
+        assert client.get_model_config("normal").config.dynamic_batching.max_queue_delay_microseconds == 700
+
+
 def test_what_it_cannot_do_is_said(clone: Clone) -> None:
     for words in ((), ("unload", "v")):
         said = clone.run(*words)
-        assert (said.returncode, said.stderr.startswith("usage: deploy/models.sh load|rollback|calibrate NAME")) == (2, True)
+        assert said.returncode == 2
+        assert said.stderr.startswith("usage: deploy/models.sh load|rollback|calibrate|tune NAME")
     nowhere = clone.run("load", "v", AVIZOR_MODELS="/nowhere")
     assert (nowhere.returncode, "/nowhere is no folder" in nowhere.stderr) == (1, True)
     unknown = clone.run("load", "w")

@@ -135,6 +135,15 @@ def test_a_version_is_loaded_by_the_script_of_the_stack_in_the_same_image(image:
     assert "machine-sound: version 1 is served by triton://triton:8001" in done.stdout
 
 
+def test_a_model_is_measured_on_the_stacks_triton_by_the_same_script(image: None, running: Stack, tmp_path: Path) -> None:
+    few = ["--instances", "1", "--queue-delay-us", "0", "--clients", "1", "--seconds", "0.1", "--dry-run"]
+    command = [str(ROOT / "deploy" / "models.sh"), "tune", "machine-sound", *few]
+    own = running.environment | {"COMPOSE": shlex.join(running.command())}
+    done = subprocess.run(command, env=own, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "tune-machine-sound.png").exists()
+
+
 def test_a_job_that_was_killed_goes_on_and_two_at_once_are_not_possible(jobs: Jobs) -> None:
     for number in range(COPIES):
         shutil.copy(jobs.data / "fan-1" / sorted(os.listdir(jobs.data / "fan-1"))[0], jobs.data / "fan-1" / f"copy{number}.wav")
