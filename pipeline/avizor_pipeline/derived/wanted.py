@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from avizor_inference.errors import SettingsError
-from avizor_pipeline.derived.label_tables import FORMATS, write_label_tables
+from avizor_pipeline.derived.label_tables import FORMATS, TableFormat, write_label_tables
 from avizor_pipeline.derived.q_values import Q_VALUES_FILE, write_q_values
 from avizor_pipeline.derived.regions import REGIONS_FILE, write_regions
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.sinks.output_files import OutputPath
 
-# The name of the regions among the tables.
-_REGIONS = "regions"
+
+class _Table(NamedTuple):
+    """Says what a table of flagged windows is called in the folder of the job, and what writes it."""
+
+    file: str
+    write: Callable[[OutputPath, Sequence[JobModel]], None]
+
+
+def _labels(format: TableFormat) -> _Table:
+    return _Table(f"{format.name}/", lambda out, models: write_label_tables(out, format, models))
+
+
+_TABLES = {name: _labels(format) for name, format in FORMATS.items()} | {
+    "regions": _Table(REGIONS_FILE, lambda out, _: write_regions(out))
+}
 
 # Names of the tables of flagged windows.
-TABLE_NAMES = (*FORMATS, _REGIONS)
+TABLE_NAMES = tuple(_TABLES)
 
 
 @dataclass(frozen=True)
@@ -32,8 +46,7 @@ class WantedFiles:
     @property
     def names(self) -> list[str]:
         """Return what is written, as it is called in the folder of the job."""
-        tables = [REGIONS_FILE if name == _REGIONS else f"{name}/" for name in self.tables]
-        return [*[Q_VALUES_FILE] * self.q_values, *tables]
+        return [*[Q_VALUES_FILE] * self.q_values, *(_TABLES[name].file for name in self.tables)]
 
     def check(self, models: Sequence[JobModel]) -> None:
         """Raise SettingsError if all that is wanted would be empty."""
@@ -48,7 +61,4 @@ class WantedFiles:
         if self.q_values:
             write_q_values(out)
         for name in self.tables:
-            if name == _REGIONS:
-                write_regions(out)
-            else:
-                write_label_tables(out, FORMATS[name], models)
+            _TABLES[name].write(out, models)
