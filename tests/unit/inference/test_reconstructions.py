@@ -61,6 +61,16 @@ def test_the_features_of_a_picture_become_that_picture(spec: ImageInput) -> None
         np.testing.assert_array_equal(np.asarray(png).reshape(picture.shape), picture)
 
 
+@pytest.mark.parametrize(("range", "low", "high"), [("0..1", 0.0, 1.0), ("-1..1", -1.0, 1.0), ("0..255", 0.0, 255.0)])
+def test_the_constants_of_a_picture_are_on_the_scale_of_its_range(range: str, low: float, high: float) -> None:
+    mean, std = (np.array(values, np.float32) for values in CONSTANTS[range])
+    spec, picture = image(3, layout="nhwc", range=range, mean=CONSTANTS[range][0], std=CONSTANTS[range][1]), pixels(3)
+    features = (low + picture / 255 * (high - low) - mean) / std
+    ours = front_end_of(spec).module()(torch.from_numpy(picture[None])).numpy()[0]
+    np.testing.assert_allclose(ours, features, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(spec.to_picture()(features), picture)
+
+
 def test_what_is_darker_than_black_or_brighter_than_white_is_clipped() -> None:
     features = np.array([-0.2, -0.001, 0.5, 1.001, 7.0], np.float32).reshape(1, 1, 5)
     assert image(1).to_picture()(features).ravel().tolist() == [0, 0, 128, 255, 255]
