@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 from avizor_inference.errors import DatasetError
 from avizor_inference.items.column_check import ColumnCheck
-from avizor_inference.items.file_access import exists, is_folder, name_of, state_at
+from avizor_inference.items.file_access import exists, is_folder, name_of, other_kind, state_at
 from avizor_inference.items.find_files import LeftOut, names_of_files, suffix_of
 from avizor_inference.items.object_listing import objects_below, with_states
 from avizor_inference.items.odd_names import WHY_ODD
@@ -264,6 +264,10 @@ class _Listing:
             yield from self._matching(root)
         elif not exists(root):
             raise _missing(root)
+        elif other := other_kind(root):  # its writer is not waited for
+            raise DatasetError(
+                f"{name_of(str(root))} is {other}; give a folder or a file (`COMMAND | avizor batch -` reads a list of files)"
+            )
         elif is_folder(root):
             yield from self._folder(root)
         elif self.columns.path and root.suffix.lower() in TABLE_SUFFIXES:

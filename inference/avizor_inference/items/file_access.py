@@ -114,6 +114,16 @@ def folders_and_files(folder: Path) -> tuple[list[Path], list[Path]]:
     return [path for path in paths if path.is_dir()], [path for path in paths if not path.is_dir()]
 
 
+def other_kind(path: Path) -> str:
+    """Return what is under a path, such as `a pipe`, if it is neither a file nor a folder nor an object; else ""."""
+    if is_url(path) or path.is_dir():
+        return ""
+    try:
+        return _other_kind(str(path), path.stat().st_mode)
+    except OSError:
+        return ""
+
+
 def _other_kind(name: str, mode: int) -> str:
     """Return what is under a path, if it is not a regular file; an empty string for a file."""
     if stat.S_ISREG(mode):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from avizor_inference.errors import DatasetError
-from avizor_inference.items.dataset import list_dataset
+from avizor_inference.items.dataset import Columns, list_dataset
 from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.kinds.audio import SoundFile
 from avizor_inference.items.kinds.image import ImageFile
@@ -72,3 +72,10 @@ def test_files_that_the_shell_names_have_the_sources_that_they_have_in_their_fol
     }
     for one in names:
         assert [entry.source for entry in list_dataset([one], SoundFile.suffixes)] == ["default"]
+
+
+@pytest.mark.parametrize("name", ["pipe.wav", "list.txt", "table.csv", "63"])
+def test_a_pipe_that_is_named_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DatasetError, match=f"{name} is a pipe; give a folder or a file"):
+        list(list_dataset([tmp_path / name], SoundFile.suffixes, columns=Columns(path="path")))
