@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -41,7 +42,7 @@ from avizor_pipeline.sinks.output_files import (
 from avizor_pipeline.sinks.part_files import Commit, commit_path, find_damage, read_commit, shard_of
 from avizor_pipeline.sinks.rounds import round_files, store_round
 from avizor_pipeline.sinks.section_files import SECTIONS, FinishedSections, finished_sections, remove_records, section_id
-from avizor_pipeline.sinks.write_errors import reading, writing
+from avizor_pipeline.sinks.write_errors import reading, remedy_of, writing
 
 _log = logging.getLogger(__name__)
 
@@ -303,8 +304,16 @@ def _check_writable(out: Path) -> None:
             with tempfile.TemporaryFile(dir=folder, prefix=".avizor-", suffix=".tmp", buffering=0) as file:
                 file.write(b"\0")
     except OSError as error:
-        what_to_do = remedy(error, "choose another --out, or make it writable")
-        raise SettingsError(f"{out} cannot be written ({reason(error)}); {what_to_do}") from error
+        raise SettingsError(f"{out} cannot be written ({reason(error)}); {_remedy_in(out, error)}") from error
+
+
+def _remedy_in(out: Path, error: OSError) -> str:
+    """Return what to do so that a job can begin in a folder, or go on there."""
+    if os.path.exists(out / JOB_FILE):  # noqa: PTH110 - the name may be too long
+        return f"{remedy_of(error)}, and run the same command again"
+    another = "choose another --out"
+    is_of_names = error.errno in (errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG)
+    return remedy(error, another) if is_of_names else f"{remedy_of(error, 'make it writable')}, or {another}"
 
 
 def _finished(out: OutputPath, planned: Planned) -> Finished:

@@ -24,14 +24,18 @@ _REMEDIES = {
 }
 
 
+def remedy_of(error: OSError, otherwise: str = "correct that") -> str:
+    """Return what to do so that what could not be written can be; `otherwise` if that is not known."""
+    return remedy(error, _REMEDIES.get(error.errno or 0, otherwise))
+
+
 @contextmanager
 def writing(path: object) -> Iterator[None]:
     """Turn an OSError inside into a JobError that says why `path`, or what of it, cannot be written and what to do."""
     try:
         yield
     except OSError as error:
-        what_to_do = remedy(error, _REMEDIES.get(error.errno or 0, "correct that"))
-        where = _where(path, error)
+        what_to_do, where = remedy_of(error), _where(path, error)
         raise JobError(
             f"{where} cannot be written ({reason(error)}); finished shards are kept: {what_to_do}, and run the same command "
             "again to go on"

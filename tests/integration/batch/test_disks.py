@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -46,15 +47,31 @@ def test_a_full_disk_ends_a_job_with_a_sentence_and_it_goes_on_when_there_is_spa
 
 def test_a_disk_that_is_full_or_read_only_from_the_start(few_recordings: Path, models: Path, small_disk: Path) -> None:
     (small_disk / "other").write_bytes(bytes(256 * 1024))
-    for options, message in (([], "no space left on device"), (["remount,ro"], "read-only file system")):
+    for options, message in (
+        ([], "no space left on device); free some space, or"),
+        (["remount,ro"], "read-only file system); make it writable, or"),
+    ):
         if options:
             subprocess.run(["mount", "-o", *options, small_disk], check=True)
         dry = batch(few_recordings, models, small_disk / "out", "--dry-run")
         run = batch(few_recordings, models, small_disk / "out")
         assert (run.returncode, run.stderr) == (dry.returncode, dry.stderr)
         assert run.returncode == 1
-        assert f"cannot be written ({message}); choose another --out, or make it writable" in run.stderr
+        assert f"cannot be written ({message} choose another --out" in run.stderr
         assert one_sentence(run.stderr)
+
+
+def test_a_job_whose_disk_became_full_is_told_to_free_space_before_it_goes_on(
+    few_recordings: Path, models: Path, small_disk: Path
+) -> None:
+    assert batch(few_recordings, models, small_disk / "out").returncode in (0, 3)
+    with suppress(OSError), (small_disk / "other").open("wb", buffering=0) as other:
+        while other.write(bytes(4096)):
+            pass
+    again = batch(few_recordings, models, small_disk / "out")
+    assert again.returncode == 1
+    assert "cannot be written (no space left on device); free some space, and run the same command again" in again.stderr
+    assert one_sentence(again.stderr)
 
 
 def test_a_log_on_a_full_disk_is_a_failure_that_is_pushed(
