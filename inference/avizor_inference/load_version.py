@@ -10,16 +10,13 @@ from avizor_inference.engines.base import check_batch_size
 from avizor_inference.engines.device import Device
 from avizor_inference.engines.open_engine import open_engine, runs_here
 from avizor_inference.engines.probe_check import check_probe
-from avizor_inference.engines.temporary_model import temporary_model, temporary_name
+from avizor_inference.engines.temporary_model import LOAD_S, temporary_model, temporary_name
 from avizor_inference.engines.triton import TritonEngine, triton_client
 from avizor_inference.engines.triton_address import triton_address
 from avizor_inference.errors import AvizorError, EngineError, VersionRefused
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import CONFIG_FILE
 from avizor_inference.repository.version_choice import choose_version, choosing, trying
-
-# Seconds that Triton may take to load a model: on a GPU an engine may have to be built.
-_LOAD_S = 600.0
 
 
 def load_embedded(
@@ -119,6 +116,6 @@ def _prove_aside(server: TritonEngine, address: str, version: ModelVersion, head
 def _load(address: str, name: str, headers: Mapping[str, str]) -> None:
     with triton_client(address) as client:
         try:
-            client.load_model(name, headers=dict(headers), client_timeout=_LOAD_S)
+            client.load_model(name, headers=dict(headers), client_timeout=LOAD_S)
         except InferenceServerException as error:
             raise EngineError(f"Triton at {address} cannot load {name!r}: {error.message()}") from error

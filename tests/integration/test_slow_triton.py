@@ -1,12 +1,19 @@
-"""The way to Triton is slow: requests that take long on it do not make Triton seem to be away."""
+"""Triton, or the way to it, is slow: that does not make it seem to be away."""
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import numpy as np
+import pytest
 from integration.far_network import far_network
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_inference.engines.base import InferRequest
+from avizor_inference.engines.temporary_model import temporary_model, temporary_name
 from avizor_inference.engines.triton import TritonEngine
+from avizor_inference.repository.models import ModelRepository
 
 BATCH = np.zeros((16, 4096), np.float32)  # 256 KiB
 
@@ -25,3 +32,21 @@ def test_triton_is_up_while_large_requests_are_on_their_way(triton_address: str)
                 each.cancel()
         finally:
             engine.close()
+
+
+@pytest.mark.slow
+def test_a_model_that_takes_minutes_to_load_is_loaded_for_a_command(models: Path, triton_address: str) -> None:
+    version = ModelRepository(models).served("digits")
+    config = ModelConfig()
+    config.CopyFrom(version.config)
+
+    def loaded_in_s(runs: int) -> float:
+        for warmup in config.model_warmup:
+            warmup.count = runs
+        begun = time.monotonic()
+        with temporary_model(triton_address, version.model_path.read_bytes(), config, temporary_name("tune")):
+            return time.monotonic() - begun
+
+    runs = 2000
+    while (seconds := loaded_in_s(runs)) <= 65:  # as an engine of TensorRT that is built takes
+        runs = int(runs * min(10, 80 / seconds))

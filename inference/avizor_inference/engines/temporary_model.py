@@ -22,6 +22,8 @@ from avizor_inference.errors import ExportError
 from avizor_inference.repository.manifest import MODEL_FILE
 
 TIMEOUT_S = 60.0
+# Seconds that Triton may take to load a model: on a GPU an engine may have to be built.
+LOAD_S = 600.0
 # What a command that was killed has left on the server: those that make such names end within minutes.
 _OF_A_COMMAND = re.compile(r"avizor-(?:load|verify)-(\d{19})")
 _LEFT_AFTER_S = 3600.0
@@ -45,7 +47,7 @@ def temporary_model(
             headers=dict(headers or {}),
             config=json.dumps(settings),
             files={f"file:1/{MODEL_FILE}": model},
-            client_timeout=TIMEOUT_S,
+            client_timeout=LOAD_S,
         )
         _unload_left(client, headers or {})
         yield name
