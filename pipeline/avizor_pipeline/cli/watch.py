@@ -12,7 +12,7 @@ import click
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.errors import SettingsError
 from avizor_inference.finite_range import FiniteRange
-from avizor_inference.items.file_access import name_of
+from avizor_inference.items.file_access import name_of, other_kind
 from avizor_inference.items.path_lists import is_pattern
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.items.standard_input import STANDARD_INPUT
@@ -202,5 +202,7 @@ def _check(asked: JobRequest, given: tuple[object, ...], *, streams: bool) -> No
         path = Path(root)
         if is_url(path) or is_pattern(path) or path.is_file():
             raise SettingsError(f"{root} is not a folder of this machine; run `avizor batch` over it again and again")
+        if other := other_kind(path):
+            raise SettingsError(f"{root} is {other}; sound of a program is watched on standard input: PROGRAM | avizor watch -")
         if not path.is_dir():
             raise SettingsError(f"{root} does not exist; create it, or mount it, before it is watched")

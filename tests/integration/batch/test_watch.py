@@ -254,6 +254,7 @@ def test_results_that_are_removed_end_the_job_and_are_not_begun_again_without_th
     ("words", "said"),
     [
         (["no_such_folder"], "no_such_folder does not exist; create it, or mount it, before it is watched"),
+        (["/dev/null"], "/dev/null is a device; sound of a program is watched on standard input"),
         (["s3://bucket/sounds"], "s3://bucket/sounds is not a folder of this machine"),
         (["incoming", "--rate", "8000"], "are for standard input"),
         (["-", "incoming"], "`-` is standard input, and is watched alone"),
