@@ -54,7 +54,8 @@ def run_to_end(
     outcome = Outcome(plan.left_out, plan.changes, plan.noun, work=plan.work)
     with ExitStack() as stack:
         stack.enter_context(kept.with_job_file(out, settings))
-        show = stack.enter_context(show_progress(plan.files))
+        # Of the last files the summary, which is next, says it.
+        show = stack.enter_context(show_progress(plan.files, lambda met: once.lines(met) if met.files < plan.files else ()))
 
         def on_section(section: SectionRecord) -> None:
             outcome.add_section(section)
@@ -65,8 +66,6 @@ def run_to_end(
             outcome.add(commit)
             kept.add(commit)
             show(outcome)
-            for line in once.lines(outcome) if outcome.files < plan.files else ():  # the summary is next
-                click.echo(f"avizor batch: {line}", err=True)
             metrics.count(commit, calibrated)
             if outcome.files_of_this_run:
                 limit.check(outcome, commit, is_last=outcome.files == plan.files)

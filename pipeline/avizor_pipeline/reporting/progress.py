@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -20,25 +20,37 @@ LINE_EVERY_SHARE = 0.01
 
 
 @contextmanager
-def show_progress(files: int) -> Iterator[Callable[[Outcome], None]]:
-    """Show progress over this number of files on standard error; the yielded function takes what the job came to so far."""
+def show_progress(files: int, notes: Callable[[Outcome], Iterable[str]] = lambda _: ()) -> Iterator[Callable[[Outcome], None]]:
+    """Show progress over this number of files on standard error; the yielded function takes what the job came to so far.
+
+    notes: what to say besides; its lines come above the bar.
+    """
     console, started = Console(stderr=True, highlight=False), time.monotonic()
+
+    def say(outcome: Outcome) -> None:
+        for line in notes(outcome):
+            console.print(f"avizor batch: {line}", soft_wrap=True, markup=False)
+
     if not console.is_terminal:
-        yield _lines(console, files, started)
+        yield _lines(console, files, started, say)
         return
     columns = (TextColumn("avizor batch"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[status]}"))
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("batch", total=files, status="")
-        yield lambda outcome: bar.update(
-            task, completed=outcome.files_so_far, status=_status(outcome, files, time.monotonic() - started)
-        )
+
+        def show(outcome: Outcome) -> None:
+            say(outcome)
+            bar.update(task, completed=outcome.files_so_far, status=_status(outcome, files, time.monotonic() - started))
+
+        yield show
 
 
-def _lines(console: Console, files: int, started: float) -> Callable[[Outcome], None]:
+def _lines(console: Console, files: int, started: float, say: Callable[[Outcome], None]) -> Callable[[Outcome], None]:
     last = started
 
     def show(outcome: Outcome) -> None:
         nonlocal last
+        say(outcome)
         now = time.monotonic()
         if now - last < max(LINE_EVERY_S, LINE_EVERY_SHARE * (now - started)) and outcome.files < files:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -82,7 +83,7 @@ def test_a_terminal_shows_a_bar_with_the_same_numbers() -> None:
     master, slave = pty.openpty()
     code = (
         "from unit.pipeline.test_progress import so_far; from avizor_pipeline.reporting.progress import show_progress\n"
-        "with show_progress(4) as show: show(so_far(4))"
+        "with show_progress(4, lambda met: ['so far [odd] files']) as show: show(so_far(4))"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm", "COLUMNS": "150"}
     subprocess.run([sys.executable, "-c", code], stderr=slave, env=environment, timeout=60, check=True)
@@ -91,6 +92,7 @@ def test_a_terminal_shows_a_bar_with_the_same_numbers() -> None:
     os.close(master)
     assert "4/4" in shown
     assert "2 anomalies, 1 dead letter" in shown
+    assert re.search(r"\r\x1b\[2Kavizor batch: so far \[odd\] files\r\n", shown)  # a line of its own above the bar
 
 
 def test_the_time_left_is_by_bytes_where_they_are_known(
