@@ -167,7 +167,7 @@ def no_worker_in(folder: Path) -> Iterator[bool]:
 def refusal(out: object, holder: Holder | None) -> JobError:
     """Return the error of a job that finds another one in its output folder."""
     who = f" ({holder})" if holder else ""
-    return JobError(f"another job is running in {out}{who}; wait for its end, or choose another --out")
+    return JobError(f"another job is running in {out}{who}; wait for its end; a new job can have another --out")
 
 
 def _acquire(descriptor: int, out: object) -> None:
@@ -176,7 +176,7 @@ def _acquire(descriptor: int, out: object) -> None:
     deadline = time.monotonic() + _WAIT_S
     while not _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _WORKERS):
         if time.monotonic() > deadline:
-            raise JobError(f"workers of a killed job are still running in {out}; end them, or choose another --out")
+            raise JobError(f"workers of a killed job are still running in {out}; end them; a new job can have another --out")
         time.sleep(_POLL_S)
     _lock(descriptor, fcntl.LOCK_UN, _WORKERS)
 
