@@ -186,7 +186,7 @@ for path in ("/x", "/data/x", "/models/x", "/opt/avizor/x"):
     except OSError: pass
 """
     done = jobs.run("-c", code, options=(*AS_USER, "--entrypoint", "python"))
-    assert done.stdout.splitlines() == ["avizor_pipeline", "triton:8001", "pushgateway:9091"], done.stderr
+    assert done.stdout.splitlines() == ["avizor_export avizor_pipeline", "triton:8001", "pushgateway:9091"], done.stderr
 
 
 def test_the_page_on_it_runs_as_it_is(jobs: Jobs, tmp_path: Path) -> None:
