@@ -13,7 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from avizor_export.description.layer import Layer
-from avizor_export.description.operators import layer_of_node, other, product
+from avizor_export.description.operators import NOT_COUNTED, layer_of_node, other, product
 from avizor_export.description.receptive_field import START, Reach, join
 from avizor_export.description.shapes import Shapes
 from avizor_export.description.stored_weights import model_from_proto, with_weights_as_initializers
@@ -25,15 +25,15 @@ _JOINS = {"Add", "Concat", "Sum"}
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
-def layers_of(model: ir.Model, words: Mapping[str, str] | None = None) -> list[Layer]:
-    """Return the layers of a model, in the order of its graph, without front ends (whose weights are not the network's).
+def layers_of(model: ir.Model, words: Mapping[str, str] | None = None, *, front_end: bool = False) -> list[Layer]:
+    """Return the layers of a model, in the order of its graph, by default without front ends and scores.
 
     Each weight is counted once, in the first layer that uses it; weights that branches and bodies have or use are counted in
     the layer of their node. The model may be changed in place. words: the word of the spec, by module name.
     """
     model = with_weights_as_initializers(model)
     graph, shapes = model.graph, Shapes(model)
-    weights = Weights(graph)
+    weights = Weights(graph, front_end=front_end)
     reaches: dict[ir.Value, Reach] = {}
     layers: list[Layer] = []
     index_of: dict[ir.Node, int] = {}  # index in `layers` of a node's layer
@@ -72,7 +72,10 @@ def parameters_of(proto: onnx.ModelProto) -> int:
 
 def multiply_adds_of(proto: onnx.ModelProto) -> int | None:
     """Return the multiply-adds of one item in a graph, front end included; None if the graph does not show all of them."""
-    counts = [layer.multiply_adds for layer in layers_of(model_from_proto(proto))]
+    model = model_from_proto(proto)
+    if any(node.op_type in NOT_COUNTED for node in model.graph):
+        return None
+    counts = [layer.multiply_adds for layer in layers_of(model, front_end=True)]
     return None if None in counts else sum(count for count in counts if count is not None)
 
 

@@ -16,7 +16,10 @@ from avizor_export.description.weights import Weight, name_of
 _GLOBAL = {"GlobalAveragePool", "GlobalMaxPool"}
 _RECURRENT = {"LSTM", "GRU", "RNN"}
 # Operators with more than one multiplication for a number, which are not counted here.
-_NOT_COUNTED = {"ConvInteger", "Einsum", "If", "Loop", "MatMulInteger", "QLinearConv", "QLinearMatMul", "Scan"}
+# What these multiply is not counted.
+NOT_COUNTED = {
+    *("ConvInteger", "DFT", "Einsum", "If", "Loop", "MatMulInteger", "QLinearConv", "QLinearMatMul", "STFT", "Scan"),
+}
 _POINTWISE = {
     "BatchNormalization": "batch norm",
     "LayerNormalization": "layer norm",
@@ -62,7 +65,7 @@ def product(node: ir.Node, before: Reach, shapes: Shapes) -> tuple[Layer, Reach]
 
 def other(node: ir.Node, reach: Reach, weights: Sequence[Weight], shapes: Shapes) -> Layer:
     """Return the layer of any other node with weights, such as a parameter that is added or a scale."""
-    multiply_adds = None if node.op_type in _NOT_COUNTED else 0
+    multiply_adds = None if node.op_type in NOT_COUNTED else 0
     return Layer(
         name_of(node, weights),
         f"other ({node.op_type})",

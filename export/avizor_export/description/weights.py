@@ -44,12 +44,12 @@ class Weight:
 
 
 class Weights:
-    """Count the weights of a graph, each of them once."""
+    """Count the weights of a graph, each of them once. front_end: also what is not the network's, as a front end's."""
 
-    def __init__(self, graph: ir.Graph) -> None:
+    def __init__(self, graph: ir.Graph, *, front_end: bool = False) -> None:
         # Export names the network's weights `network.*`; in other files any constant may be a weight.
         graphs = (graph, *_inner_graphs(graph))
-        exported = any(name.startswith(NETWORK) for scope in graphs for name in scope.initializers)
+        exported = not front_end and any(name.startswith(NETWORK) for scope in graphs for name in scope.initializers)
         prefix = NETWORK if exported else ""
         inside = {value: (value,) for inner in _inner_graphs(graph) for value in inner.initializers.values()}
         self._origins = {**origins_of(graph), **inside}

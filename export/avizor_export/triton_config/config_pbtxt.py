@@ -109,7 +109,8 @@ def _why_not_generated(models: Path, name: str, text: str, settings: ServingSett
         )
     except AvizorError as error:
         known, differing = settings or ServingSettings(), str(error)
-    chosen = ", ".join(f"{setting} {shown(value)}" for setting, (_, value) in changes(ServingSettings(), known).items())
+    defaults = ServingSettings() if settings else ServingSettings(intra_op_threads=0)  # a file does not say what was asked for
+    chosen = ", ".join(f"{setting} {shown(value)}" for setting, (_, value) in changes(defaults, known).items())
     lost = f", which loses its settings: give them again ({chosen})" if chosen else ""
     return (
         f"{path} {problem} ({differing}). Nothing was changed. Move your edit to {OVERRIDES_FILE} beside it{undo}; or delete "

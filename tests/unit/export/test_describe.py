@@ -24,7 +24,8 @@ from avizor_export.graph.to_onnx import to_onnx
 from avizor_export.graph.wrap import wrap
 from avizor_export.precision.subgraph import extract_subgraph
 from avizor_export.request import ExportRequest
-from avizor_inference.items.input_spec import TensorInput
+from avizor_inference.items.input_spec import AudioInput, TensorInput
+from avizor_inference.items.kinds.sound_front_ends import LogMelFrontEnd
 
 
 @pytest.mark.slow
@@ -44,9 +45,18 @@ def test_multiply_adds_of_a_graph_are_those_of_lenet_by_hand() -> None:
     assert multiply_adds_of(exported(LeNet(), spec)) == convolutions + linear
 
 
-def test_multiply_adds_of_a_graph_are_not_known_where_one_layer_does_not_show_them() -> None:
-    text = """<ir_version: 10, opset_import: ["" : 20]> one (float[N, 2] row) => (float[N, 2] mixed)
-    <float[2, 2] weight = {1, 2, 3, 4}> { mixed = Einsum <equation = "nc,cd->nd"> (row, weight) }"""
+def test_multiply_adds_of_a_log_mel_are_more_than_those_of_its_filters() -> None:
+    front_end = LogMelFrontEnd(n_fft=256, hop_length=80, n_mels=32, mel_scale="htk")
+    sound = AudioInput(sample_rate=8000, window_samples=8000, hop_samples=8000, front_end=front_end)
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3))
+    frames, bins, mels = 101, 129, 32
+    assert (multiply_adds_of(exported(network, sound)) or 0) > frames * bins * mels + mels * frames * 2 + 2 * 3
+
+
+@pytest.mark.parametrize("factors", ["(row, weight)", "(row, row)"])
+def test_multiply_adds_of_a_graph_are_not_known_where_one_node_does_not_show_them(factors: str) -> None:
+    text = f"""<ir_version: 10, opset_import: ["" : 20]> one (float[N, 2] row) => (float[N, M] mixed)
+    <float[2, 2] weight = {{1, 2, 3, 4}}> {{ mixed = Einsum <equation = "nc,mc->nm"> {factors} }}"""
     assert multiply_adds_of(onnx.shape_inference.infer_shapes(onnx.parser.parse_model(text))) is None
 
 
@@ -158,9 +168,10 @@ class Sequence(nn.Module):
 STEPS = TensorInput(name="steps", item_shape=(5, 8))
 
 
-def exported(network: nn.Module, spec: TensorInput) -> onnx.ModelProto:
-    example = torch.zeros(2, *spec.item_shape)
-    return onnx.shape_inference.infer_shapes(to_onnx(wrap(network, spec, "classify", example), spec.name, example))
+def exported(network: nn.Module, spec: TensorInput | AudioInput) -> onnx.ModelProto:
+    tensor = spec.tensor()
+    example = torch.zeros(2, *tensor.item_shape)
+    return onnx.shape_inference.infer_shapes(to_onnx(wrap(network, spec, "classify", example), tensor.name, example))
 
 
 def test_a_published_model_has_a_row_for_every_weight_and_comes_before_an_architecture(tmp_path: Path) -> None:

@@ -159,6 +159,7 @@ def test_it_can_be_read_by_people() -> None:
         ({"queue_timeout_ms": -1}, "queue_timeout_ms is -1"),
         ({"queue_timeout_action": "drop"}, "queue_timeout_action is 'drop'; choose one of reject, delay"),
         ({"intra_op_threads": -2}, "intra_op_threads is -2"),
+        ({"intra_op_threads": False}, "intra_op_threads is False"),
         ({"call_batch_size": -1}, "call_batch_size is -1"),
         ({"preferred_batch_sizes": (8, 65)}, "preferred batch size 65 is over max_batch_size 64"),
         ({"preferred_batch_sizes": (0,)}, "preferred_batch_sizes is 0"),
