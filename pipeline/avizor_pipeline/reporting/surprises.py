@@ -5,8 +5,6 @@ No line stands in a job that has no such file: see docs/decisions/0102-surprises
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from avizor_inference.items.windows import ChannelMode
 from avizor_pipeline.estimate import Estimate
 from avizor_pipeline.job_outcome import Outcome
@@ -21,18 +19,18 @@ def surprise_lines(met: Met, channels: ChannelMode) -> list[str]:
 
 
 class SaidOnce:
-    """Gives the line of each kind of surprise once."""
+    """Gives the line of each kind of surprise once in a job, however often it is run again."""
 
     def __init__(self, channels: ChannelMode) -> None:
         self._channels = channels
         self._said: set[str] = set()
 
-    def lines(self, met: Met) -> Iterator[str]:
-        """Yield the lines of kinds that were met since the last call. met: what was met so far."""
-        for kind, line in _by_kind(met, self._channels).items():
-            if kind not in self._said:
-                self._said.add(kind)
-                yield f"so far {line}"
+    def lines(self, met: Outcome) -> list[str]:
+        """Return the lines of kinds that were met since the last call, unless an earlier run met them. met: so far."""
+        lines = _by_kind(met, self._channels)
+        new = [kind for kind in lines if kind not in self._said]
+        self._said.update(new)
+        return [f"so far {lines[kind]}" for kind in new] if met.files_of_this_run > 0 else []
 
 
 def _by_kind(met: Met, channels: ChannelMode) -> dict[str, str]:

@@ -154,6 +154,12 @@ def test_what_surprises_is_said_when_it_is_met_and_what_does_not_is_not_said(dat
     assert result.stderr.splitlines().count(early) == 1
     assert "1 file with several channels: each was taken by itself" in result.stdout
     assert "64 files shorter than a model's window: filled up with zeros" in result.stdout
+    for number in range(70):  # so that what is said first is not of the last shard
+        write_wav(data / "c" / f"{number}.wav", tone(SECONDS))
+    again = batch(data, models, tmp_path / "other", "--workers", "1")
+    assert again.returncode == 0, again.stderr
+    assert "so far" not in again.stderr  # earlier runs have said it
+    assert "1 file with several channels: each was taken by itself" in again.stdout
 
 
 def test_a_resumed_job_counts_what_was_clipped_before(data: Path, models: Path, tmp_path: Path) -> None:
