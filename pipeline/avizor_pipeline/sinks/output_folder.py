@@ -20,9 +20,10 @@ from pydantic import ValidationError
 from avizor_inference.durable_files import is_temporary
 from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import JobError, SettingsError
-from avizor_inference.items.file_access import name_of
+from avizor_inference.items.file_access import name_of, path_of
 from avizor_inference.job_results import COMMITS, JOB_FILE, ROUNDS, SUMMARY_FILE
 from avizor_inference.job_tables import TABLES
+from avizor_inference.object_store import is_url
 from avizor_inference.review_answers import ANSWERS_FILE
 from avizor_inference.strict_json import validation_message
 from avizor_pipeline.settings import JobSettings
@@ -57,6 +58,7 @@ _OTHER_VERSION = "{out} holds a job that another version of Avizor began: its ta
 # Settings by the names that a user knows.
 _OPTIONS = {
     "roots": "datasets",
+    "places": "datasets",
     "models": "models, versions of them, or --batch-size",
     "repository": "--models",
     "limit": "--limit",
@@ -230,13 +232,20 @@ def _check_folder(out: OutputPath, settings: JobSettings) -> None:
         names = [name for name in JobSettings.model_fields if getattr(existing, name) != getattr(settings, name)]
         if "rows_format" in names:
             raise SettingsError(_OTHER_VERSION.format(out=out))
-        others = ", ".join(f"{_OPTIONS.get(name, name)} ({_brief(getattr(existing, name))})" for name in names)
+        others = ", ".join(dict.fromkeys(f"{_OPTIONS.get(name, name)} ({_brief(getattr(existing, name))})" for name in names))
         advice = f"choose another --out, or remove it to start again{_shown_by_report(out, settings, names)}"
         if "repository" in names and not Path(existing.repository).is_absolute():
             advice = f"run the command in the folder in which the job began, or {advice}"
-        if "roots" in names and len(existing.roots) > 1 and len(settings.roots) > 1:
+        if _may_be_of_a_pattern(existing.places, settings.places):
             advice += "; a pattern that the shell resolves names each file: quote it, and files that are new belong to the job"
         raise SettingsError(f"{out} holds a job with other {others}; {advice}")
+
+
+def _may_be_of_a_pattern(before: Sequence[str], now: Sequence[str]) -> bool:
+    """Return whether the datasets that are new or gone may be the files of a pattern that a shell resolved."""
+    new, gone = ([path_of(root) for root in {*some} - {*others}] for some, others in ((now, before), (before, now)))
+    files = all(root.is_file() for root in new) and not any(is_url(root) or root.is_dir() for root in gone)
+    return files and bool(new or gone) and len(before) > 1 and len(now) > 1
 
 
 def _shown_by_report(out: OutputPath, settings: JobSettings, names: Sequence[str]) -> str:

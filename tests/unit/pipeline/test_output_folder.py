@@ -57,11 +57,25 @@ def test_an_output_folder_belongs_to_one_job(tmp_path: Path) -> None:
         claim(tmp_path / "out", job)
 
 
-def test_more_files_that_the_shell_names_are_refused_with_what_to_quote(tmp_path: Path) -> None:
-    out, names = tmp_path / "out", [tmp_path / f"{number}.wav" for number in range(3)]
-    claim(out, settings(*names[:2]))
-    with pytest.raises(SettingsError, match="a pattern that the shell resolves names each file: quote it"):
-        claim(out, settings(*names))
+def test_only_more_files_that_a_shell_may_have_named_are_refused_with_what_to_quote(tmp_path: Path) -> None:
+    def job(*names: str) -> JobSettings:
+        for name in names:
+            path = tmp_path / name
+            path.touch() if path.suffix else path.mkdir(exist_ok=True)
+        return settings(*map(Path, names), places=tuple(str(tmp_path / name) for name in names))
+
+    claim(tmp_path / "files", job("0.wav", "1.wav"))
+    claim(tmp_path / "folders", job("a", "b"))
+    other = r"holds a job with other datasets \(other ones\); choose"
+    quote = "a pattern that the shell resolves names each file"
+    with pytest.raises(SettingsError, match=rf"{other}.*{quote}: quote it"):
+        claim(tmp_path / "files", job("0.wav", "1.wav", "2.wav"))
+    (tmp_path / "0.wav").unlink()
+    with pytest.raises(SettingsError, match=quote):
+        claim(tmp_path / "files", job("1.wav", "2.wav"))
+    for out, names in ("folders", ("a", "c")), ("folders", ("a", "2.wav")), ("files", ("a", "b")):
+        with pytest.raises(SettingsError, match=rf"{other} another --out, or remove it to start again$"):
+            claim(tmp_path / out, job(*names))
 
 
 def test_models_of_another_folder_are_refused_with_where_to_run(tmp_path: Path) -> None:
