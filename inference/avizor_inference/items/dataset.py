@@ -265,9 +265,7 @@ class _Listing:
         elif not exists(root):
             raise _missing(root)
         elif other := other_kind(root):  # its writer is not waited for
-            raise DatasetError(
-                f"{name_of(str(root))} is {other}; give a folder or a file (`COMMAND | avizor batch -` reads a list of files)"
-            )
+            raise DatasetError(f"{name_of(str(root))} is {other}; give a folder or a file")
         elif is_folder(root):
             yield from self._folder(root)
         elif self.columns.path and root.suffix.lower() in TABLE_SUFFIXES:
@@ -276,9 +274,13 @@ class _Listing:
             yield from self._listed((path, "") for path in listed_files(root))
         else:
             self._check_table(root)
-            is_of_several = self.named_below and not is_url(root)
-            relative = _absolute(root).relative_to(self.named_below) if is_of_several else root.name
-            yield from self.file(str(root), str(relative))
+            yield from self.file(str(root), str(self._relative(root)))
+
+    def _relative(self, root: Path) -> PurePath:
+        """Return the path of a root that is a file below the folder that such roots share; its name, if it is not there."""
+        path = _absolute(root)  # it may have come after they were looked at
+        is_below = self.named_below and not is_url(root) and path.is_relative_to(self.named_below)
+        return path.relative_to(self.named_below) if is_below else PurePath(root.name)
 
     def _check_table(self, root: Path) -> None:
         """Raise DatasetError for a table whose rows are not the items, if nothing says what is in it."""

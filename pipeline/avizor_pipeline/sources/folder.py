@@ -11,7 +11,7 @@ from avizor_inference.errors import DatasetError, MediaError
 from avizor_inference.items.data.open_packs import open_packs
 from avizor_inference.items.data.packs import contents_by_suffix, open_listed
 from avizor_inference.items.dataset import Columns, Entry, entries_of_file, first_items, list_dataset
-from avizor_inference.items.file_access import open_file, path_of
+from avizor_inference.items.file_access import name_of, open_file, other_kind, path_of
 from avizor_inference.items.file_marks import LOOKED_AT, is_of_a_kind
 from avizor_inference.items.find_files import LeftOut, suffix_of
 from avizor_inference.items.kinds.base import Content, FileContent, OneRow
@@ -51,6 +51,10 @@ class FolderSource:
 
     def list(self, left_out: LeftOut | None = None) -> Iterator[Entry]:
         """See Source. Raises DatasetError for a root that is one file of a kind that is not read."""
+        for root in self._roots:
+            if other := other_kind(root):  # its writer is not waited for
+                how = "give a folder or a file (`COMMAND | avizor batch -` reads a list of files)"
+                raise DatasetError(f"{name_of(str(root))} is {other}; {how}")
         if left_out:
             left_out.remedies = self._remedies
         entries = list_dataset(self._roots, self.suffixes, self._rule, left_out, self._columns, self._packs)

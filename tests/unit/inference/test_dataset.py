@@ -74,8 +74,16 @@ def test_files_that_the_shell_names_have_the_sources_that_they_have_in_their_fol
         assert [entry.source for entry in list_dataset([one], SoundFile.suffixes)] == ["default"]
 
 
+def test_a_named_file_that_comes_while_others_are_listed_is_listed(folder: Path) -> None:
+    listed = list_dataset([folder / "a/one.wav", folder / "a/two.wav", folder / "b/late.wav"], SoundFile.suffixes)
+    (folder / "a/two.wav").touch()
+    assert next(listed).path == folder / "a/one.wav"
+    (folder / "b/late.wav").touch()
+    assert [entry.path for entry in listed] == [folder / "a/two.wav", folder / "b/late.wav"]
+
+
 @pytest.mark.parametrize("name", ["pipe.wav", "list.txt", "table.csv", "63"])
 def test_a_pipe_that_is_named_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
-    with pytest.raises(DatasetError, match=f"{name} is a pipe; give a folder or a file"):
+    with pytest.raises(DatasetError, match=f"{name} is a pipe; give a folder or a file$"):
         list(list_dataset([tmp_path / name], SoundFile.suffixes, columns=Columns(path="path")))

@@ -79,6 +79,12 @@ def test_a_root_that_does_not_exist_is_told(tmp_path: Path) -> None:
         list(FolderSource([str(tmp_path / "nothing")], [SoundFile]).list())
 
 
+def test_a_pipe_that_is_named_is_told_how_a_list_is_given(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "list.txt")
+    with pytest.raises(DatasetError, match=r"list.txt is a pipe; .* \(`COMMAND | avizor batch -` reads a list of files\)$"):
+        list(FolderSource([str(tmp_path / "list.txt")], [SoundFile]).list())
+
+
 @pytest.mark.parametrize(
     ("name", "how"),
     [
