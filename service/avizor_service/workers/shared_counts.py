@@ -1,8 +1,8 @@
 """Count in memory that all workers share. Nobody waits for a lock, and a worker that is killed leaves none behind.
 
-Each worker writes to a row of its own, and reads those of all. To take something it writes first, and then looks at the sum. So
-of two workers that take the last place at the same time, at least one sees both: the limit is never exceeded. It may happen
-that each sees the other, and neither gets the place.
+Each worker writes to a row of its own, and reads those of all. To take something for which there seems to be room it writes
+first, and then looks at the sum. So of two workers that take the last place at the same time, at least one sees both: the limit
+is never exceeded. It may happen that each sees the other, and neither gets the place.
 """
 
 from __future__ import annotations
@@ -57,10 +57,12 @@ class SharedLimit(Limit):
 
     def take(self, count: int = 1) -> bool:
         """See Limit.take. It may return False while another worker takes the last that there is, too."""
+        if self.used + count > self.most:
+            return False  # written down, it would take the room from others that want less
         self.add(count)
         with self._barrier:
             pass
-        if sum(self._of_all) <= self.most:
+        if self.used <= self.most:
             return True
         self.give(count)
         return False

@@ -61,6 +61,30 @@ def test_one_worker_may_use_all_that_the_others_leave(tmp_path: Path) -> None:
     assert not first.take(0)
 
 
+def ask_for_much(folder: Path, asks: Event) -> None:
+    limit = SharedCounts(folder, 2).limit(2, "message_bytes", 6)
+    assert not limit.take(3)
+    asks.set()
+    while not limit.take(3):
+        pass
+
+
+def test_who_asks_for_more_than_there_is_takes_nothing_from_who_asks_for_less(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    asks = context.Event()
+    other = context.Process(target=ask_for_much, args=(tmp_path, asks), daemon=True)
+    limit = SharedCounts(tmp_path, 2).limit(1, "message_bytes", 6)
+    assert limit.take(5)
+    other.start()
+    assert asks.wait(60)
+    for _ in range(20_000):
+        assert limit.take(1)
+        limit.give(1)
+    limit.give(5)
+    other.join()
+    assert other.exitcode == 0
+
+
 def take_and_wait(folder: Path, taken: Event) -> None:
     SharedCounts(folder, 2).limit(1, "streams", 5).take(5)
     taken.set()
