@@ -124,7 +124,9 @@ class MessageMemory:
             async with asyncio.timeout(longest_s):
                 await waiter
         except BaseException as error:
-            if waiter.done() and not waiter.cancelled():
+            if waiter.cancelled():
+                self._let_in()  # those behind it may want less
+            else:
                 self.free(wanted)
             if isinstance(error, TimeoutError):
                 raise self._full(expected_s) from error

@@ -89,6 +89,26 @@ def test_who_waits_for_too_long_is_refused_and_who_leaves_gives_its_room_to_the_
     assert rejected(metrics, "bytes") == 1
 
 
+@pytest.mark.parametrize("end", ["deadline", "cancelled"])
+def test_who_gives_up_at_the_head_lets_in_a_smaller_message_behind_it(end: str) -> None:
+    async def run() -> None:
+        memory = MessageMemory(max_mib=2, all_mib=6, max_wait_s=60, metrics=Metrics())
+        await memory.take(None)
+        await memory.take(None, 2 * MIB)  # 1 MiB is left
+        large = asyncio.create_task(memory.take(0.1 if end == "deadline" else None))
+        await asyncio.sleep(0)
+        small = asyncio.create_task(memory.take(None, 1000))
+        await asyncio.sleep(0)
+        assert not small.done()
+        if end == "cancelled":
+            large.cancel()
+        with pytest.raises((GatewayFull, asyncio.CancelledError)):
+            await large
+        assert await asyncio.wait_for(small, 20) == 1000
+
+    asyncio.run(run())
+
+
 def test_a_message_over_the_limit_names_the_option_and_leaves_its_room() -> None:
     metrics = Metrics()
 
