@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
+from collections.abc import Callable
 
 from avizor_inference.errors import GatewayFull, MessageTooLarge
 from avizor_service.metrics import Metrics
@@ -21,10 +23,18 @@ class MessageMemory:
     """Counts the bytes of messages: of one that is being received, the most that it may have, and then what it unpacks to.
 
     max_mib: size limit of a message. all_mib: of all together; at least that of one that is being received. max_wait_s: longest
-    expected wait for room. For one event loop.
+    expected wait for room. clock: returns seconds. For one event loop.
     """
 
-    def __init__(self, max_mib: int, all_mib: int, max_wait_s: float, metrics: Metrics, whole: Whole = ALONE) -> None:
+    def __init__(
+        self,
+        max_mib: int,
+        all_mib: int,
+        max_wait_s: float,
+        metrics: Metrics,
+        whole: Whole = ALONE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._max_mib, self._max_wait_s, self._rejected = max_mib, max_wait_s, metrics.rejected
         self.most_bytes = max_mib << 20
         self.receiving_bytes = (max_mib + BEYOND_MIB) << 20
@@ -33,7 +43,7 @@ class MessageMemory:
         self._most_with_answers = self._room.most + self._room.most // 4
         self._looks_again = False
         self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()  # each with the bytes that it waits for
-        self._receiving = Throughput()
+        self._receiving = Throughput(clock, one=self.receiving_bytes)  # counts the bytes that were taken
 
     async def take(self, time_remaining_s: float | None, most: int | None = None) -> int:
         """Take room for one message, in order of arrival; return how much. Raises GatewayFull if it takes too long, or would.
@@ -42,14 +52,9 @@ class MessageMemory:
         taken. Follow with `keep` or `forget`.
         """
         taken = self.receiving_bytes if most is None else min(most, self.receiving_bytes)
-        self._receiving.enter(1)
-        if not self._waiting and self._room.take(taken):
-            return taken
-        try:
+        if self._waiting or not self._room.take(taken):
             await self._wait(taken, time_remaining_s)
-        except BaseException:
-            self._receiving.leave(1, done=False)
-            raise
+        self._receiving.enter(taken)
         return taken
 
     def check_size(self, size: int) -> None:
@@ -67,7 +72,7 @@ class MessageMemory:
         They may be more than the largest message takes: a form is in memory twice, and JSON three times (docs/limits.md). Then
         there is no room for the next message until others have ended.
         """
-        self._receiving.leave(1, done=True)
+        self._receiving.leave(taken, done=True)
         self.free(taken - count)
 
     def hold(self, count: int) -> None:
@@ -85,7 +90,7 @@ class MessageMemory:
 
     def forget(self, taken: int, *, is_received: bool = False) -> None:
         """Count a message no more that did not come, or that was received and refused. taken: what `take` has returned."""
-        self._receiving.leave(1, done=is_received)
+        self._receiving.leave(taken, done=is_received)
         self.free(taken)
 
     def free(self, count: int) -> None:
@@ -114,7 +119,7 @@ class MessageMemory:
 
     async def _wait(self, wanted: int, time_remaining_s: float | None) -> None:
         longest_s = self._max_wait_s if time_remaining_s is None else min(self._max_wait_s, time_remaining_s)
-        expected_s = self._receiving.wait_s()
+        expected_s = self._expected_s(wanted)
         if expected_s is not None and expected_s > longest_s:
             raise self._full(expected_s)
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -131,6 +136,17 @@ class MessageMemory:
             if isinstance(error, TimeoutError):
                 raise self._full(expected_s) from error
             raise
+
+    def _expected_s(self, wanted: int) -> float | None:
+        """Return in how many seconds there will be room for so many bytes behind those that wait; None if that is not known.
+
+        Messages that are received slowly have their room, and hold up nobody for whom others make room.
+        """
+        rate = self._receiving.rate()
+        if rate is None:
+            return None
+        waiting = sum(count for waiter, count in self._waiting if not waiter.done())
+        return max(0, waiting + wanted + self._room.used - self._room.most) / rate
 
     def _full(self, expected_s: float | None) -> GatewayFull:
         self._rejected.labels("bytes").inc()

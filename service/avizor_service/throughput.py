@@ -39,11 +39,11 @@ def wait_problem(wait_s: float, most_s: float, done: str, done_s: float, time_re
 class Throughput:
     """Counts units of work that are in progress, and measures how many a second leave. Idle time does not count.
 
-    clock: returns seconds.
+    clock: returns seconds. one: units that leave together at most.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, one: int = 1) -> None:
+        self._clock, self._one = clock, one
         self._done, self._busy_s, self._since = 0.0, 0.0, -math.inf
         self._left = 0  # units that left since then
         self._rate, self._rate_until = 0.0, -math.inf
@@ -78,7 +78,7 @@ class Throughput:
             done, busy_s = self._now(now)
             if busy_s < _EVIDENCE_S:
                 return None
-            self._rate, self._rate_until = (done or 1.0) / busy_s, now + _STEP_S
+            self._rate, self._rate_until = (done or self._one) / busy_s, now + _STEP_S
         return self._rate
 
     def idle_s(self) -> float:

@@ -109,6 +109,73 @@ def test_who_gives_up_at_the_head_lets_in_a_smaller_message_behind_it(end: str) 
     asyncio.run(run())
 
 
+class Clock:
+    """A clock that shows what it is told to."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_small_messages_that_come_slowly_hold_up_nobody_for_whom_others_make_room() -> None:
+    async def run() -> None:
+        clock = Clock()
+        memory = MessageMemory(max_mib=2, all_mib=6, max_wait_s=2, metrics=Metrics(), clock=clock)
+        for _ in range(199):
+            await memory.take(None, 4000)
+        for _ in range(20):
+            taken = await memory.take(None)
+            clock.now += 0.05
+            memory.keep(0, taken)
+        taken = await memory.take(None)
+        waits = asyncio.create_task(memory.take(None))  # there is room when the one before it has come, in 0.05 s
+        await asyncio.sleep(0)
+        memory.keep(0, taken)
+        assert await waits == 3 * MIB
+
+    asyncio.run(run())
+
+
+def test_large_messages_that_come_slowly_hold_up_no_small_one_for_which_others_make_room() -> None:
+    async def run() -> None:
+        clock = Clock()
+        memory = MessageMemory(max_mib=2, all_mib=6, max_wait_s=2, metrics=Metrics(), clock=clock)
+        await memory.take(None)
+        await memory.take(None, 3 * MIB - 1000)
+        for _ in range(20):
+            taken = await memory.take(None, 1000)
+            clock.now += 0.05
+            memory.keep(0, taken)
+        taken = await memory.take(None, 1000)
+        waits = asyncio.create_task(memory.take(None, 1000))
+        await asyncio.sleep(0)
+        memory.keep(0, taken)
+        assert await waits == 1000
+
+    asyncio.run(run())
+
+
+def test_who_would_wait_for_too_long_is_refused_at_once_with_the_wait() -> None:
+    async def run() -> None:
+        clock = Clock()
+        memory = MessageMemory(max_mib=2, all_mib=6, max_wait_s=2, metrics=Metrics(), clock=clock)
+        first, second = await memory.take(None), await memory.take(None)
+        for _ in range(5):
+            clock.now += 1.5
+            memory.keep(0, first)
+            first, second = second, await memory.take(None)
+        next_one = asyncio.create_task(memory.take(None))  # in 1.5 s
+        await asyncio.sleep(0)
+        with pytest.raises(GatewayFull) as refused:
+            await memory.take(None)  # in 3 s
+        assert refused.value.retry_after_s == pytest.approx(3, rel=0.1)
+        memory.keep(0, first)
+        await next_one
+
+    asyncio.run(run())
+
+
 def test_a_message_over_the_limit_names_the_option_and_leaves_its_room() -> None:
     metrics = Metrics()
 
