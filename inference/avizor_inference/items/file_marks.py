@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+# A zip of arrays.
+_ARRAYS = ".npz"
 # Where in a file which bytes are, and the usual suffix of such files. The first that fits counts.
 _MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89PNG", ".png"),
@@ -30,7 +32,7 @@ _MARKS: tuple[tuple[int, bytes, str], ...] = (
     (4, b"ftyp", ".mp4"),
     (0, b"\x30\x26\xb2\x75", ".wma"),
     (0, b"\x93NUMPY", ".npy"),
-    (0, b"PK\x03\x04", ".npz"),
+    (0, b"PK\x03\x04", _ARRAYS),
     (0, b"MATLAB", ".mat"),
     (0, b"\xff", ".mp3"),
 )
@@ -43,9 +45,15 @@ LOOKED_AT = 4096
 def suffix_by_content(data: bytes, suffixes: Collection[str]) -> str:
     """Return one of the suffixes of a kind of files, or `.bin` if the content is none that is known."""
     for place, mark, suffix in _MARKS:
-        if suffix in suffixes and data[place : place + len(mark)] == mark:
+        if suffix in suffixes and data[place : place + len(mark)] == mark and (suffix != _ARRAYS or _holds_an_array(data)):
             return suffix
     return _TEXT if _TEXT in suffixes and b"\0" not in data[:LOOKED_AT] else _ANY
+
+
+def _holds_an_array(data: bytes) -> bool:
+    """Return whether the first file in a zip is an array; those of office documents, for example, are others."""
+    length = int.from_bytes(data[26:28], "little")  # of its name
+    return data[30 : 30 + length].endswith(b".npy")
 
 
 def is_of_a_kind(start: bytes, suffixes: Collection[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from avizor_inference.items.find_files import LeftOut, suffix_of
 from avizor_inference.items.kinds.base import Content, FileContent, OneRow
 from avizor_inference.items.object_files import WHOLE_BYTES, ReadAhead
 from avizor_inference.items.source_rule import SourceRule
+from avizor_inference.items.text_encoding import not_utf8
 from avizor_inference.items.windows import ChannelMode
 from avizor_inference.object_store import StoreState, is_url
 
@@ -50,7 +52,10 @@ class FolderSource:
         self._ahead = ReadAhead()
 
     def list(self, left_out: LeftOut | None = None) -> Iterator[Entry]:
-        """See Source. Raises DatasetError for a root that is one file of a kind that is not read."""
+        """See Source. A root that is one file of a kind that is not read is left out, too.
+
+        Raises DatasetError if all roots are such files.
+        """
         for root in self._roots:
             if other := other_kind(root):  # its writer is not waited for
                 how = "give a folder or a file (`COMMAND | avizor batch -` reads a list of files)"
@@ -58,28 +63,42 @@ class FolderSource:
         if left_out:
             left_out.remedies = self._remedies
         entries = list_dataset(self._roots, self.suffixes, self._rule, left_out, self._columns, self._packs)
-        return first_items(self._checked(entries), self._limit)
+        return first_items(self._of_known_kinds(entries, left_out or LeftOut()), self._limit)
 
-    def _checked(self, entries: Iterator[Entry]) -> Iterator[Entry]:
-        named = {str(root) for root in self._roots}
+    def _of_known_kinds(self, entries: Iterator[Entry], left_out: LeftOut) -> Iterator[Entry]:
+        named, unknown, first = {str(root) for root in self._roots}, 0, None
         for entry in entries:
-            if entry.file in named and suffix_of(entry.file) not in (self.suffixes | set(self._packs)):
-                self._check_kind(entry)
-            yield entry
+            if entry.file in named and (start := self._start_of_unknown(entry)) is not None:
+                unknown, first = unknown + 1, first or (entry, start)
+                left_out.add(entry.path)
+            else:
+                yield entry
+        if first and unknown == len(self._roots):  # else it is as in a folder: a shell names all files of one, also Thumbs.db
+            raise self._of_no_kind(*first)
 
-    def _check_kind(self, entry: Entry) -> None:
-        """Raise DatasetError for a file of an unknown suffix that does not begin like one that is read."""
+    def _start_of_unknown(self, entry: Entry) -> bytes | None:
+        """Return how a file begins that has no suffix of files that are read, nor begins like one; None for others."""
+        if suffix_of(entry.file) in (self.suffixes | set(self._packs)):
+            return None
         with suppress(MediaError), open_file(entry.path) as file:  # what cannot be opened is a dead letter that says why
             start = file.read(LOOKED_AT)
-            if any(is_of_a_kind(start, content.suffixes) for content in self._files):
-                return
-            suffix = entry.path.suffix.lower()
-            if how := _UNPACK.get(suffix, ""):
-                how = f"; unpack it: {how} {shlex.quote(entry.uri)}"
-            elif how := self._remedies.get(suffix, ""):
-                how = f"; to read {suffix}: {how}"
-            taken = ", ".join(sorted(self.suffixes | set(self._packs)))
-            raise DatasetError(f"{entry.uri} is no file that the models take; they take files that end in {taken}{how}")
+            is_packed = entry.path.suffix.lower() in _UNPACK
+            return start if is_packed or not any(is_of_a_kind(start, content.suffixes) for content in self._files) else None
+        return None
+
+    def _of_no_kind(self, entry: Entry, start: bytes) -> DatasetError:
+        """Return the error for files of kinds that are not read. entry: the first of them. start: how it begins."""
+        suffix = entry.path.suffix.lower()
+        if suffix in _UNPACK:
+            how = "; unpack it" + ("" if is_url(entry.file) else f": {_UNPACK[suffix]} {shlex.quote(entry.uri)}")
+        elif suffix in self._remedies:
+            how = f"; to read {suffix}: {self._remedies[suffix]}"
+        elif ".csv" in self.suffixes and start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            how = f"; it {not_utf8(start, entry.path)}"
+        else:
+            how = ""
+        taken = ", ".join(sorted(self.suffixes | set(self._packs)))
+        return DatasetError(f"{entry.uri} is no file that the models take; they take files that end in {taken}{how}")
 
     @property
     def _remedies(self) -> dict[str, str]:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import os
+import re
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from support.object_stores import S3
 from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_inference.errors import DatasetError, MediaError, SettingsError
@@ -16,6 +23,7 @@ from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.kinds.audio import SoundFile
 from avizor_inference.items.kinds.base import Content
 from avizor_inference.items.kinds.image import ImageFile
+from avizor_inference.items.kinds.signal import SignalFile
 from avizor_inference.items.kinds.table import TableRow
 from avizor_pipeline.sources.folder import FolderSource
 
@@ -105,6 +113,57 @@ def test_a_named_file_of_no_kind_that_is_read_is_refused(tmp_path: Path, name: s
     left_out = LeftOut()
     assert list(FolderSource([str(folder)], [ImageFile]).list(left_out)) == []
     assert sum(left_out.counts.values()) == 1
+
+
+def office_document() -> bytes:
+    with zipfile.ZipFile(file := io.BytesIO(), "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "how"),
+    [
+        ("notes.docx", office_document(), ""),
+        ("rows.zip", office_document(), "; unpack it: unzip {}"),
+        ("rows.bz2", bz2.compress(b"1,2"), "; unpack it: bunzip2 -k {}"),
+        (
+            "x.dat",
+            "a,b\n1,2\n".encode("utf-16"),
+            "; it is in UTF-16, not in UTF-8; convert it with `iconv -f UTF-16 ",
+        ),
+    ],
+)
+def test_a_named_file_of_no_kind_of_signals_is_refused(tmp_path: Path, name: str, content: bytes, how: str) -> None:
+    (path := tmp_path / name).write_bytes(content)
+    with pytest.raises(DatasetError, match=re.escape(f".wave{how.format(path)}") + ("$" if "UTF" not in how else "")):
+        list(FolderSource([str(path)], [SignalFile]).list())
+
+
+def test_arrays_and_texts_that_are_named_are_signals_whatever_their_suffix(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((3, 2)))
+    paths = [(tmp_path / "a.npz").rename(tmp_path / "rec.1"), tmp_path / "rec.2"]
+    paths[1].write_text("1,2\n")
+    for path in paths:
+        assert [entry.path for entry in FolderSource([str(path)], [SignalFile]).list()] == [path]
+
+
+def test_a_named_object_of_no_kind_is_refused_without_a_command_that_works_on_files(s3: S3) -> None:
+    s3.put("rows.csv.gz", gzip.compress(b"1,2"))
+    with pytest.raises(DatasetError, match=r"^s3://.*/rows.csv.gz is no file that the models take; .*; unpack it$"):
+        list(FolderSource([s3.url("rows.csv.gz")], [ImageFile]).list())
+
+
+@pytest.mark.parametrize("more", ["1.wav", "folder"])
+def test_files_of_no_kind_that_a_shell_names_with_others_are_left_out_as_in_their_folder(tmp_path: Path, more: str) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in ("1.wav", "folder/2.wav", "Thumbs.db", "x.dat"):
+        (tmp_path / name).touch()
+    names, left_out = [str(tmp_path / name) for name in ("Thumbs.db", more, "x.dat")], LeftOut()
+    assert len(list(FolderSource(names, [SoundFile], limit=5).list(left_out))) == 1
+    assert left_out.counts == {".db": 1, ".dat": 1}
+    with pytest.raises(DatasetError, match=r"Thumbs.db is no file that the models take"):
+        list(FolderSource([names[0], names[2]], [SoundFile]).list())
 
 
 def test_a_named_file_of_rows_with_another_suffix_is_refused(tmp_path: Path) -> None:
