@@ -24,7 +24,7 @@ def estimate_lines(found: Estimate, models: Sequence[JobModel], channels: Channe
         yield "nothing is left to do"
         return
     for line in surprise_lines(found, channels):
-        yield f"of what was run {line}"
+        yield f"of what was run, {line}"
     time = timedelta(seconds=max(1, round(found.seconds)))
     yield (
         f"about {size(found.bytes)} and {time} for {counted(found.shards_left, 'shard')}, by {found.shards_run} of them "

@@ -9,6 +9,9 @@ from avizor_inference.items.windows import ChannelMode
 from avizor_pipeline.estimate import Estimate
 from avizor_pipeline.job_outcome import Outcome
 
+_CLIPPED = "clipped to -1..1 (columns peak, clipped)"
+_LOW_RATE = "nothing above half of it reaches the model"
+
 # What counts such files.
 Met = Outcome | Estimate
 
@@ -35,16 +38,14 @@ class SaidOnce:
 
 def _by_kind(met: Met, channels: ChannelMode) -> dict[str, str]:
     lines: dict[str, str] = {}
-    if met.clipped:
-        files = "1 file holds" if met.clipped == 1 else f"{met.clipped} files hold"
-        lines["clipped"] = f"{files} samples beyond full scale, up to {met.peak:.3g}: clipped to -1..1 (columns peak, clipped)"
-    for kind, count, what in (
-        ("low_rate", met.low_rate, "of a lower sample rate than a model's: nothing above half of it reaches the model"),
-        ("several_channels", met.several_channels, f"with several channels: {_taken(channels)} (column channel)"),
-        ("padded", met.padded, "shorter than a model's window: filled up with zeros"),
+    for kind, count, one, several, what in (
+        ("clipped", met.clipped, "holds", "hold", f"samples beyond full scale, up to {met.peak:.3g}: {_CLIPPED}"),
+        ("low_rate", met.low_rate, "has", "have", f"a lower sample rate than a model's: {_LOW_RATE}"),
+        ("several_channels", met.several_channels, "has", "have", f"several channels: {_taken(channels)} (column channel)"),
+        ("padded", met.padded, "is", "are", "shorter than a model's window: filled up with zeros"),
     ):
         if count:
-            lines[kind] = f"{count} file{'s' * (count > 1)} {what}"
+            lines[kind] = f"1 file {one} {what}" if count == 1 else f"{count} files {several} {what}"
     return lines
 
 

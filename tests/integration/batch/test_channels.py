@@ -53,7 +53,7 @@ def test_what_is_taken_has_the_rows_of_a_mono_file_of_it(stereo: Path, own: Path
     result = batch(stereo / "stereo", own, stereo / "out", "--channels", mode)
     assert result.returncode == 0, result.stderr
     said = "the mean was taken" if mode == "mix" else f"channel {mode} alone was taken"
-    assert f"1 file with several channels: {said}" in result.stdout
+    assert f"1 file has several channels: {said}" in result.stdout
     assert (result.stdout + result.stderr).count(said) == 1
     alone = batch(stereo / mode, own, stereo / "mono-out", "--channels", "mix" if mode == "mix" else "0")
     if mode == "1":  # a calibration of channel 1 judges no channel 0

@@ -131,7 +131,7 @@ def test_samples_beyond_full_scale_are_told_and_counted(data: Path, models: Path
     result = batch(data, models, tmp_path / "out", "--workers", "1")
     peak = np.abs(loud).max()
     said = f"1 file holds samples beyond full scale, up to {peak:.3g}: clipped to -1..1"
-    assert f"of what was run {said}" in dry.stdout
+    assert f"of what was run, {said}" in dry.stdout
     assert said in result.stdout
     assert "beyond" not in result.stderr  # the summary was next
     rows = query(f"select uri, peak, clipped from '{tmp_path}/out/recordings/*.parquet' where model = 'normal' order by uri")
@@ -150,16 +150,16 @@ def test_what_surprises_is_said_when_it_is_met_and_what_does_not_is_not_said(dat
         write_wav(data / "b" / f"{number}.wav", tone(0.1))
     result = batch(data, models, tmp_path / "other", "--workers", "1")
     assert result.returncode == 0, result.stderr
-    early = "avizor batch: so far 1 file with several channels: each was taken by itself (column channel)"
+    early = "avizor batch: so far 1 file has several channels: each was taken by itself (column channel)"
     assert result.stderr.splitlines().count(early) == 1
-    assert "1 file with several channels: each was taken by itself" in result.stdout
-    assert "64 files shorter than a model's window: filled up with zeros" in result.stdout
+    assert "1 file has several channels: each was taken by itself" in result.stdout
+    assert "64 files are shorter than a model's window: filled up with zeros" in result.stdout
     for number in range(70):  # so that what is said first is not of the last shard
         write_wav(data / "c" / f"{number}.wav", tone(SECONDS))
     again = batch(data, models, tmp_path / "other", "--workers", "1")
     assert again.returncode == 0, again.stderr
     assert "so far" not in again.stderr  # earlier runs have said it
-    assert "1 file with several channels: each was taken by itself" in again.stdout
+    assert "1 file has several channels: each was taken by itself" in again.stdout
 
 
 def test_a_resumed_job_counts_what_was_clipped_before(data: Path, models: Path, tmp_path: Path) -> None:
