@@ -24,7 +24,8 @@ from avizor_inference.repository.manifest import MODEL_FILE
 TIMEOUT_S = 60.0
 # Seconds that Triton may take to load a model: on a GPU an engine may have to be built.
 LOAD_S = 600.0
-# What a command that was killed has left on the server: those that make such names end within minutes.
+# What a command that was killed has left on the server: those that make such names end within minutes. A name of `tune` is in
+# use for as long as it measures, which may be hours: what it left is unloaded by hand (docs/targets.md).
 _OF_A_COMMAND = re.compile(r"avizor-(?:load|verify)-(\d{19})")
 _LEFT_AFTER_S = 3600.0
 _NOT_REACHED = re.compile("connect|resolution failed|socket closed|unreachable", re.IGNORECASE)
