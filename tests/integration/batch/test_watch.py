@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from integration.jobs import AVIZOR
 from integration.watching import Watch, free_port, parts, rows, watch_command
@@ -139,6 +140,19 @@ def test_files_that_come_within_every_s_are_one_part(models: Path, tmp_path: Pat
         watch.wait_for(*(f"{number}.wav" for number in range(20)))
     # The files came in less than six seconds, which may have been those of two rounds.
     assert parts(tmp_path / "out", "windows") <= 3
+
+
+def test_what_surprises_is_said_once_also_when_the_job_is_begun_again(models: Path, tmp_path: Path) -> None:
+    incoming, out = tmp_path / "incoming", tmp_path / "out"
+    incoming.mkdir()
+    for number in range(2):
+        with Watch(incoming, models, out) as watch:
+            write_wav(incoming / f"stereo-{number}.wav", np.stack([tone(1), tone(1)], axis=1))
+            recording(incoming / f"mono-{number}.wav")
+            watch.wait_for(f"stereo-{number}.wav", f"mono-{number}.wav")
+            assert watch.stop() == 0
+    assert watch.log.count("so far 1 file has several channels: each was taken by itself") == 1
+    assert watch.log.count("so far") == 1
 
 
 def test_a_calibration_that_is_activated_judges_what_comes_from_then_on(models: Path, tmp_path: Path) -> None:
