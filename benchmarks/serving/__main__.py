@@ -214,10 +214,10 @@ def _print_ratios(measured: dict[str, dict[str, dict[int, list[Result]]]]) -> bo
         rates = {name: statistics.median(each.rate for each in results) for name, results in last.items()}
         of_mlserver, of_bare = GOALS[model]
         oip_of_mlserver, oip_of_bare = OPEN_INFERENCE_GOALS[model]
-        best_mlserver = max((rate for name, rate in rates.items() if name.startswith("mlserver")), default=None)
-        best_bare = max((rate for name, rate in rates.items() if name.startswith("bare")), default=None)
-        best_triton = max((rate for name, rate in rates.items() if name.startswith("triton")), default=None)
-        best_door = max((rate for name, rate in rates.items() if name.startswith("front-door")), default=None)
+        best_mlserver, best_bare, best_triton, best_door = (
+            max((rate for name, rate in rates.items() if name.startswith(kind)), default=None)
+            for kind in ("mlserver", "bare", "triton", "front-door")
+        )
         for what, rate, base, goal in (
             ("gateway / best MLServer", rates.get("gateway"), best_mlserver, of_mlserver),
             ("gateway / better bare server", rates.get("gateway"), best_bare, of_bare),

@@ -57,7 +57,6 @@ from avizor_export.request import ExportRequest, ResolvedRequest, check_data, ch
 from avizor_export.stages import stage
 from avizor_export.triton_config.fields_text import config_text
 from avizor_export.triton_config.overrides import OVERRIDES_FILE
-from avizor_export.triton_config.settings import TENSORRT
 from avizor_inference.arrays import Array, Items
 from avizor_inference.checks.check_version import check_model
 from avizor_inference.errors import ExportError, ParityError
@@ -118,7 +117,7 @@ def adopt_model(path: Path, request: ExportRequest, models: Path, *, free_batch:
     precision = _precision_of_file(proto, resolved, path)
     check_data(resolved, outputs, head)
     check_head(resolved, head)
-    if uses_ml_operators(proto) and resolved.settings.target in ("gpu", TENSORRT):
+    if uses_ml_operators(proto) and resolved.settings.needs_gpu:
         _log.warning(_ML_ON_GPU, ML_DOMAIN, resolved.settings.target)
     reference = _reference_of_file(adopted, resolved.real_items)
     report = _prove(resolved, proto, outputs, reference, precision)

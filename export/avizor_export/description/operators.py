@@ -16,10 +16,7 @@ from avizor_export.description.weights import Weight, name_of
 _GLOBAL = {"GlobalAveragePool", "GlobalMaxPool"}
 _RECURRENT = {"LSTM", "GRU", "RNN"}
 # Operators with more than one multiplication for a number, which are not counted here.
-# What these multiply is not counted.
-NOT_COUNTED = {
-    *("ConvInteger", "DFT", "Einsum", "If", "Loop", "MatMulInteger", "QLinearConv", "QLinearMatMul", "STFT", "Scan"),
-}
+NOT_COUNTED = {"ConvInteger", "DFT", "Einsum", "If", "Loop", "MatMulInteger", "QLinearConv", "QLinearMatMul", "STFT", "Scan"}
 _POINTWISE = {
     "BatchNormalization": "batch norm",
     "LayerNormalization": "layer norm",

@@ -85,9 +85,14 @@ class ServingSettings:
         if list(self.preferred_batch_sizes) != sorted(set(self.preferred_batch_sizes)):
             raise ExportError(f"preferred_batch_sizes {list(self.preferred_batch_sizes)} have to differ and ascend; sort them")
 
+    @property
+    def needs_gpu(self) -> bool:
+        """Return whether a server without a GPU refuses the model."""
+        return self.target in ("gpu", TENSORRT)
+
     def threads_for(self, multiply_adds: int | None) -> int:
         """Return the threads of one run of a graph; 0 is one for each core. multiply_adds: of one item; None if not known."""
-        if self.intra_op_threads is not None or multiply_adds is None or self.target in ("gpu", TENSORRT):
+        if self.intra_op_threads is not None or multiply_adds is None or self.needs_gpu:
             return self.intra_op_threads or 0
         return 1 if multiply_adds <= _SMALL else 0
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from avizor_export.triton_config.settings import TENSORRT, ServingSettings
+from avizor_export.triton_config.settings import ServingSettings
 from avizor_export.tuning.candidates import Candidate
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.triton_config import EnginesHere
@@ -86,7 +86,7 @@ def triton_groups(space: SearchSpace, settings: ServingSettings) -> CandidateGro
 
 def _triton_threads(settings: ServingSettings) -> Numbers:
     own = settings.intra_op_threads or 0
-    return (own,) if own == 1 or settings.target in ("gpu", TENSORRT) else (own, 1)
+    return (own,) if own == 1 or settings.needs_gpu else (own, 1)
 
 
 def available_cores() -> int:

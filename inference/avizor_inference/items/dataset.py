@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path, PurePath
 from typing import NamedTuple, Protocol
 
@@ -183,8 +183,7 @@ def list_dataset(
     Raises DatasetError if a root does not exist or cannot be listed, or if none of the tables has a column of `columns`,
     StoreUnavailable if an object store cannot be reached.
     """
-    listing = _Listing(suffixes, rule or SourceRule(), left_out or LeftOut(), columns or Columns(), packs or {})
-    listing.named_below = listing.shared_folder(roots)
+    listing = _Listing(suffixes, rule or SourceRule(), left_out or LeftOut(), columns or Columns(), packs or {}, roots)
     for root in roots:
         try:
             yield from listing.entries(root)
@@ -238,21 +237,23 @@ def is_listing(root: Path, suffixes: frozenset[str] = frozenset()) -> bool:
     return is_folder(root) or is_pattern(root) or (root.suffix.lower() in LIST_SUFFIXES and root.suffix.lower() not in suffixes)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Listing:
-    """Holds how `list_dataset` lists each root. named_below: the folder that roots that are files share."""
+    """Holds how `list_dataset` lists each root."""
 
     suffixes: frozenset[str]
     rule: SourceRule
     left_out: LeftOut
     columns: Columns
     packs: Mapping[str, Pack]
+    roots: Sequence[Path] = ()
     column_check: ColumnCheck[Entry] = field(default_factory=ColumnCheck)
-    named_below: str = ""
 
-    def shared_folder(self, roots: Sequence[Path]) -> str:
-        """Return the folder that all files among the roots share; "" for less than two. A store's are left to themselves."""
-        files = [_absolute(root) for root in roots if len(roots) > 1 and not is_url(root) and self._is_one_file(root)]
+    @cached_property
+    def _named_below(self) -> str:
+        """The folder that all files among the roots share; "" for less than two. A store's are left to themselves."""
+        several = self.roots if len(self.roots) > 1 else ()
+        files = [_absolute(root) for root in several if not is_url(root) and self._is_one_file(root)]
         return os.path.commonpath([file.parent for file in files]) if len(files) > 1 else ""
 
     def _is_one_file(self, root: Path) -> bool:
@@ -279,8 +280,8 @@ class _Listing:
     def _relative(self, root: Path) -> PurePath:
         """Return the path of a root that is a file below the folder that such roots share; its name, if it is not there."""
         path = _absolute(root)  # it may have come after they were looked at
-        is_below = self.named_below and not is_url(root) and path.is_relative_to(self.named_below)
-        return path.relative_to(self.named_below) if is_below else PurePath(root.name)
+        is_below = self._named_below and not is_url(root) and path.is_relative_to(self._named_below)
+        return path.relative_to(self._named_below) if is_below else PurePath(root.name)
 
     def _check_table(self, root: Path) -> None:
         """Raise DatasetError for a table whose rows are not the items, if nothing says what is in it."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
+from support.column_fields import CATEGORY, NUMBER, refusal
 
 from avizor_inference.items.input_spec import (
     AudioInput,
@@ -26,14 +27,6 @@ from avizor_inference.strict_json import Strict, validation_message
 IMAGE = {"height": 4, "width": 5, "channels": 3}
 LOG_MEL = {"n_fft": 256, "hop_length": 80, "n_mels": 16}
 AUDIO = {"sample_rate": 8000, "window_samples": 800, "hop_samples": 400, "front_end": LOG_MEL}
-NUMBER = {"kind": "number", "name": "amount"}
-CATEGORY = {"kind": "category", "name": "country", "categories": ["ES", "FR"]}
-
-
-def refusal(kind: type[Strict], fields: dict[str, Any]) -> str:
-    with pytest.raises(ValidationError) as caught:
-        kind.model_validate(fields)
-    return validation_message(caught.value)
 
 
 def audio(**changes: Any) -> AudioInput:

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from pydantic import ValidationError
+from support.column_fields import CATEGORY, NUMBER, refusal
 
 from avizor_inference.items.input_spec import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
-from avizor_inference.strict_json import Strict, validation_message
-
-NUMBER = {"kind": "number", "name": "amount"}
-CATEGORY = {"kind": "category", "name": "country", "categories": ["ES", "FR"]}
-
-
-def refusal(kind: type[Strict], fields: dict[str, Any]) -> str:
-    with pytest.raises(ValidationError) as caught:
-        kind.model_validate(fields)
-    return validation_message(caught.value)
 
 
 @pytest.mark.parametrize("field", ["fill", "lower", "upper", "mean", "std"])
