@@ -52,7 +52,7 @@ class _Ports(NamedTuple):
 
 
 class TritonServer:
-    """A Triton server on free ports of 127.0.0.1, ready for inference inside the `with` block and gone after it.
+    """A Triton server on free ports of 127.0.0.1, ready for inference inside the `with` block and killed at its end.
 
     Args:
         install: what to start.
@@ -110,7 +110,7 @@ class TritonServer:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            self.stop()
+            self.kill()  # to stop takes it seconds
         finally:
             self._clean_up()
 

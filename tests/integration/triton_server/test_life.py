@@ -25,6 +25,7 @@ def test_stopping_leaves_nothing_behind(triton_install: TritonInstall, classifie
         assert len(group(pid)) == 2, "the server, and one process for the one model"
         assert shared_memory(server)
         assert "Started GRPCInferenceService" in server.log_text()
+        server.stop()
     assert eventually(lambda: not group(pid))
     assert not shared_memory(server)
     assert "successfully unloaded 'classifier'" in server.log_text(), "the log outlives the server"
