@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import grpc
 import pytest
 from integration.gateway import Gateway, Stub, gateway
 from support.environment import device
+
+from avizor_client import connection
 
 
 @pytest.fixture(scope="module", params=["embedded", "triton"])
@@ -25,3 +28,11 @@ def served(request: pytest.FixtureRequest, models: Path) -> Iterator[Gateway]:
 def stub(served: Gateway) -> Iterator[Stub]:
     with grpc.insecure_channel(served.address) as channel:
         yield served.stub(channel)
+
+
+@pytest.fixture
+def tried_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let clients of this process wait less before they try a call again: all tries would take 5 s."""
+    policy = json.dumps(connection._SERVICE_CONFIG).replace('"0.2s"', '"0.01s"').replace('"3s"', '"0.15s"')
+    options = {**dict(connection._OPTIONS), "grpc.service_config": policy}
+    monkeypatch.setattr(connection, "_OPTIONS", list(options.items()))

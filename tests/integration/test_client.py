@@ -227,6 +227,7 @@ def test_an_error_names_its_field_and_has_the_request_id(client: Everything) -> 
         client.detect("normal", [normal()], alpha=1e-9)
 
 
+@pytest.mark.usefixtures("tried_again_at_once")
 def test_nobody_there_is_unavailable() -> None:
     with Client("127.0.0.1:1", timeout_s=20) as client, pytest.raises(Unavailable):
         client.models()

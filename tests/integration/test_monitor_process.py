@@ -21,7 +21,7 @@ from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
 from avizor.v1 import inference_pb2 as pb
-from avizor_client import Client, MonitorSettings, Unavailable
+from avizor_client import Client, MonitorSettings, Unavailable, connection
 
 SECOND = next(chunks(tone(1.0), 16_000))
 CHUNK = pb.MonitorRequest(pcm=SECOND.pcm * 16)  # 256 KiB, 31 windows
@@ -116,11 +116,11 @@ def test_streams_have_a_limit_of_their_own_and_leave_their_place(models: Path) -
 
 def test_a_stream_that_says_nothing_for_longer_than_every_limit_goes_on(models: Path) -> None:
     limits = ("--connection-age-s", "--connection-idle-s", "--keepalive-s", "--receive-timeout-s", "--send-timeout-s")
-    options = (part for limit in limits for part in (limit, 1))
+    options = (part for limit in limits for part in (limit, 0.5))
     with gateway(models, "--alpha", 0.05, *options) as running, grpc.insecure_channel(running.address) as channel:
         silent = Talker(running.stub(channel), start(classifier="kinds"))
         for _ in range(2):
-            time.sleep(4)
+            time.sleep(2)
             silent.send(SECOND)
             assert next(silent.call).window.classes
         silent.send(None)
@@ -143,7 +143,11 @@ def test_idle_and_busy_streams_end_with_a_status_when_the_gateway_stops(models: 
         assert found == [("UNAVAILABLE", "the gateway is shutting down; start the stream again")] * 2
 
 
-def test_a_quiet_stream_ends_when_its_gateway_says_nothing_any_more_as_one_whose_machine_is_gone(models: Path) -> None:
+def test_a_quiet_stream_ends_when_its_gateway_says_nothing_any_more_as_one_whose_machine_is_gone(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [(name, 3000 if name.endswith("_timeout_ms") else value) for name, value in connection._OPTIONS]  # not 10 s
+    monkeypatch.setattr(connection, "_OPTIONS", options)
     quiet = threading.Event()
 
     def microphone() -> Iterator[bytes]:

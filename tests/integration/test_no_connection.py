@@ -85,6 +85,7 @@ def test_a_deadline_before_any_connection_says_why(server: Callable[[], contextl
             asyncio.run(in_a_loop())
 
 
+@pytest.mark.usefixtures("tried_again_at_once")
 def test_a_server_that_closes_each_connection_when_it_is_asked_is_named() -> None:
     said = f"the server closed the connection before all was answered .*; {LOOK}$"
     with hanging_up() as target, Client(target) as client, pytest.raises(Unavailable, match=said):
@@ -116,6 +117,7 @@ def models_of(gateway: GatewayAddress) -> None:
         connection.call(connection.stub.ListModels, pb.ListModelsRequest())
 
 
+@pytest.mark.usefixtures("tried_again_at_once")
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -151,6 +153,7 @@ def test_grpc_writes_nothing_beside_the_message_where_the_command_is_run_as_a_mo
     assert "a file of certificates, or of the key, is cut off or damaged; copy it again" in line
 
 
+@pytest.mark.usefixtures("tried_again_at_once")
 def test_a_host_that_nobody_knows_is_named() -> None:
     said = r"the name in nowhere\.invalid:1 is not known here; see whether it is the host's"
     with Client("nowhere.invalid:1", timeout_s=30) as client, pytest.raises((Unavailable, DeadlineExceeded), match=said):

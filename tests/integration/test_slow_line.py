@@ -28,8 +28,8 @@ def slow_gateway(models: Path, receive_timeout_s: float, bytes_per_s: float) -> 
 
 
 def test_many_items_are_sent_in_requests_that_a_slow_line_brings_in_time(models: Path) -> None:
-    # A request takes 0.5 s, all pictures 6 s.
-    with slow_gateway(models, 3, 4 << 20) as address, Client(address) as client:
+    # A request takes 0.25 s, all pictures 3 s.
+    with slow_gateway(models, 2, 8 << 20) as address, Client(address) as client:
         assert len(client.classify("digits", [PICTURE] * 24).items) == 24
 
 

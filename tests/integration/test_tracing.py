@@ -23,7 +23,9 @@ REQUEST = pb.DetectAnomalyRequest(model="normal", items=[pb.Item(audio=normal(),
 
 @pytest.fixture(scope="module")
 def collector() -> Iterator[Collector]:
-    with collecting() as running:
+    """A collector, and gateways that send it their spans every tenth of a second, not every 5 s."""
+    with collecting() as running, pytest.MonkeyPatch.context() as changed:
+        changed.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
         yield running
 
 
@@ -144,7 +146,7 @@ def test_tritons_spans_are_below_those_of_the_gateway(
         with gateway(models, "--alpha", 0.05, *options) as running, grpc.insecure_channel(running.address) as channel:
             metadata = [("traceparent", f"00-{trace_id}-{'b' * 16}-01"), ("x-request-id", request_id)]
             request = pb.ClassifyRequest(model="kinds", items=[pb.Item(audio=normal())])
-            for calls in range(1, 7):  # Triton loses spans now and then
+            for calls in range(1, 31):  # Triton loses spans now and then
                 running.stub(channel).Classify(request, metadata=metadata)
                 engines = engines_of(collector, trace_id, calls)
                 spans = of_triton.spans_of(trace_id, lambda found: parents(found) & engines and request_id in str(found))  # noqa: B023
@@ -162,7 +164,7 @@ def test_a_gateway_that_traces_nothing_passes_the_clients_trace_to_triton(models
         with gateway(models, "--alpha", 0.05, *engine) as running, grpc.insecure_channel(running.address) as channel:
             metadata = [("traceparent", f"00-{trace_id}-{'c' * 16}-01")]
             request = pb.ClassifyRequest(model="kinds", items=[pb.Item(audio=normal())])
-            for _ in range(6):  # Triton loses spans now and then
+            for _ in range(30):  # Triton loses spans now and then
                 running.stub(channel).Classify(request, metadata=metadata)
                 if "c" * 16 in parents(spans := of_triton.spans_of(trace_id, lambda found: "c" * 16 in parents(found))):
                     break

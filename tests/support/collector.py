@@ -82,8 +82,8 @@ class JsonCollector:
             self._changed.notify_all()
 
     def spans_of(self, trace_id: str, enough: Callable[[list[dict[str, Any]]], object]) -> list[dict[str, Any]]:
-        """Spans of a trace, once there are enough of them, or those that came within 5 s."""
-        until = time.monotonic() + 5
+        """Spans of a trace, once there are enough of them, or those that came within a second."""
+        until = time.monotonic() + 1
         with self._changed:
             while not enough(found := [span for span in self._spans if span["traceId"] == trace_id]):
                 if not self._changed.wait(until - time.monotonic()):

@@ -14,7 +14,10 @@ from support.waiting import wait_until
 from avizor_inference.waiting_lock import waiting_lock
 
 
-def test_what_is_waited_for_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_waited_for_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avizor_inference.waiting_lock._QUIET_S", 0.2)
     path, got = tmp_path / "a lock", threading.Event()
 
     def second() -> None:

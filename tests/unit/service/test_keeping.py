@@ -38,6 +38,11 @@ DAY_NS = 86_400 * 10**9
 SOURCES = BoundedSources(["a", "b", "other"])
 
 
+@pytest.fixture(autouse=True)
+def gathers_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avizor_service.keeping.keeper._GATHER_S", 0.05)
+
+
 @pytest.fixture
 def make(models: Path) -> Callable[..., Flagged]:
     """Make a flagged item of some bytes. age_s: since it was flagged."""
@@ -236,7 +241,7 @@ def test_a_full_disk_is_said_once_and_counted_and_goes_on_when_there_is_room(
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert "no space left on device" in caplog.text
         keeper._wake.set()  # it looks again, without an item
-        time.sleep(2)
+        time.sleep(0.5)
         assert value(metrics, "avizor_keep_ok") == 0, "there is no room yet"
         (disk / "filler").unlink()
         keeper.offer(make(size=200_000))
@@ -296,17 +301,18 @@ def test_rows_whose_files_are_gone_go_too(make: Callable[..., Flagged], models: 
 
 
 def test_no_row_stays_of_what_went_when_the_disk_had_no_room_for_the_tables(
-    make: Callable[..., Flagged], models: Path, disk: Path, metrics: Metrics
+    make: Callable[..., Flagged], models: Path, disk: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("_LOOK_S", "_LEAST_LOOK_S"):
+        monkeypatch.setattr(f"avizor_service.keeping.keeper.{name}", 0.1)
     with Keeper(settings(disk / "kept", models, keep_flagged_max_days=1), metrics, SOURCES) as keeper:
         for number in range(8):
-            keeper.offer(make(age_s=86_395 if number % 2 else 0))
+            keeper.offer(make(age_s=3600 if number % 2 else 0))
         until(lambda: value(metrics, "avizor_flagged_kept_total", model="normal") == 8)
         with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
             while True:
                 filler.write(bytes(4096))
-        time.sleep(6)
-        keeper._wake.set()
+        monkeypatch.setattr("avizor_service.keeping.folder._DAY_NS", 1800 * 10**9)  # time goes by
         until(lambda: len(kept_files(disk / "kept")) == 4)
         (disk / "filler").unlink()
         keeper._wake.set()

@@ -45,21 +45,24 @@ done
 """
 
 
-def asked_often(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str, ended: list[bool]) -> slot.Slot:
-    """A place for a worker that is this script. It is asked every half second, and has as long to answer."""
+def asked_often(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, script: str, ended: list[bool], seconds: float = 0.5
+) -> slot.Slot:
+    """A place for a worker that is this script. It is asked after so many seconds, and has as long to answer."""
     program = folder / "python"
     program.write_text(f"#!/bin/bash\n{READY}{script}")
     program.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(program))
     for name in ("_ASK_S", "_SILENT_S", "_ONCE_MORE_S"):
-        monkeypatch.setattr(slot, name, 0.5)
+        monkeypatch.setattr(slot, name, seconds)
+    monkeypatch.setattr(slot, "_FIRST_PAUSE_S", 0.0)
     return slot.Slot(Place(1, 2, folder, Settings(models=folder), ""), lambda: None, ended.append)
 
 
 def test_a_worker_that_answers_no_more_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[bool] = []
-    place = asked_often(tmp_path, monkeypatch, "exec sleep 600\n", ended)
-    with pytest.raises(WorkersFailed, match="worker 1 ended 5 times, each within 5 s: it did not answer for 1 s"):
+    place = asked_often(tmp_path, monkeypatch, "exec sleep 600\n", ended, seconds=0.1)
+    with pytest.raises(WorkersFailed, match=r"worker 1 ended 5 times, each within 5 s: it did not answer for 0\.2 s"):
         asyncio.run(asyncio.wait_for(place.fill(), 60))
     assert ended == [False] * 5
 
@@ -86,7 +89,6 @@ def test_a_worker_that_is_killed_while_it_says_something_is_replaced(tmp_path: P
     """Half a message has come: the gauges of many models are more than a socket takes at once."""
     ended: list[bool] = []
     place = asked_often(tmp_path, monkeypatch, """printf '{"number": 1, "answer": [["avizor_' >&0\nkill -KILL $$\n""", ended)
-    monkeypatch.setattr(slot, "_FIRST_PAUSE_S", 0.0)
     with pytest.raises(WorkersFailed, match="worker 1 ended 5 times, each within 5 s: SIGKILL"):
         asyncio.run(place.fill())
     assert ended == [False] * 5
