@@ -7,8 +7,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field, replace
 
 from avizor_inference.errors import JobError
@@ -129,7 +128,7 @@ class _Run:
             worker = self.idle.pop()
             try:
                 self.busy[worker.begin(attempt.task)] = worker, attempt
-            except BrokenProcessPool:  # it died between two tasks
+            except BrokenExecutor:  # it died between two tasks
                 worker.close()
                 self.idle.append(worker)
                 self.again.appendleft(attempt)
@@ -156,7 +155,7 @@ class _Run:
         place = worker.place
         try:
             commit = future.result()
-        except BrokenProcessPool:
+        except BrokenExecutor:
             self._bury(worker, attempt, place)
             commit = None
         else:

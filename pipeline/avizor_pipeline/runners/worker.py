@@ -1,23 +1,26 @@
 """Run one worker process: what the job sees of it, and what happens in it.
 
-Each worker has a pool of one process, because the death of a process ends a pool. Workers end when the process that started
-them ends, however it ends: each waits, in a thread, for the end of a pipe that only that process holds open (multiprocessing's
-own).
+Each worker is a process of its own, with a connection for tasks and results. A pool of multiprocessing would have semaphores,
+whose names stay in memory when all processes of a job are killed at once. Workers end when the process that started them ends,
+however it ends: each waits, in a thread, for the end of a pipe that only that process holds open (multiprocessing's own).
 """
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
-from concurrent.futures import Future, ProcessPoolExecutor
+import traceback
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from multiprocessing.process import BaseProcess
-from typing import Any
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
 
 from avizor_inference.engines.shared_graph import SharedGraph
 from avizor_inference.error_text import lacks_memory
@@ -43,6 +46,9 @@ from avizor_pipeline.watch import NUMBERS, Watch
 LOOK_EVERY_S = 0.25
 _COUNTED_S = 4 * LOOK_EVERY_S
 
+# Spawned, not forked: ONNX Runtime's threads do not survive a fork.
+_SPAWN = multiprocessing.get_context("spawn")
+
 # Exit status of a worker that has no memory for what it does.
 _NO_MEMORY = 86
 
@@ -65,31 +71,24 @@ class Worker:
     """Holds one process that does tasks, one after the other. It starts with the first task, and again if it has died."""
 
     def __init__(self, options: WorkerOptions) -> None:
-        # Spawned, not forked: ONNX Runtime's threads do not survive a fork.
-        self._spawn = multiprocessing.get_context("spawn")
         self._options = options
-        self._numbers: Any = self._spawn.RawArray("q", NUMBERS)
+        self._numbers: Any = _SPAWN.RawArray("q", NUMBERS)
         self._watch = Watch(self._numbers)
-        self._pool: ProcessPoolExecutor | None = None
-        self._process: BaseProcess | None = None
+        self._process: _Process | None = None
         self._seen, self._looked, self._quiet = 0, 0.0, 0.0
 
     def begin(self, task: Task) -> Future[Done | None]:
-        """Start a task; the result is what was done, or None for a trial. Raises BrokenProcessPool if the process has died."""
+        """Start a task; the result is what was done, or None for a trial. Raises BrokenExecutor if the process has died."""
         self._watch.reset()
         self._seen, self._looked, self._quiet = 0, time.monotonic(), 0.0
-        if self._pool is not None:
-            return self._pool.submit(_run, task)
+        if self._process is not None:
+            return self._process.submit(task)
         # Before the signals are blocked: its start ends with SIGINT and SIGTERM unblocked. It would end by SIGHUP.
         with signals_blocked([signal.SIGHUP]):
             resource_tracker.ensure_running()
         with signals_blocked(), handlers_held():
-            before = set(multiprocessing.active_children())
-            start = (self._options, self._numbers)
-            self._pool = ProcessPoolExecutor(1, self._spawn, initializer=_start, initargs=start)
-            future = self._pool.submit(_run, task)
-            (self._process,) = set(multiprocessing.active_children()) - before
-        return future
+            self._process = _Process(self._options, self._numbers)
+            return self._process.submit(task)  # here, as it starts a thread
 
     @property
     def place(self) -> int:
@@ -116,12 +115,55 @@ class Worker:
 
     def close(self) -> str:
         """Wait for the end of the process, and return what ended it. The next task starts another one."""
-        process, pool, self._process, self._pool = self._process, self._pool, None, None
-        if pool is None or process is None:
-            return ""
-        pool.shutdown(wait=True, cancel_futures=True)
-        process.join()
-        return _how(process.exitcode, self._options.memory)
+        process, self._process = self._process, None
+        return _how(process.close(), self._options.memory) if process else ""
+
+
+class _Failed(NamedTuple):
+    """Holds the error that a task has raised, and the text of its traceback, which cannot be sent."""
+
+    error: Exception
+    where: str
+
+
+class _Process:
+    """Holds a process that was started, and a thread that sends it a task and waits for the result."""
+
+    def __init__(self, options: WorkerOptions, numbers: Any) -> None:
+        self._connection, theirs = _SPAWN.Pipe()
+        with theirs:
+            self._process = _SPAWN.Process(target=_work, args=(options, numbers, theirs))
+            self._process.start()
+        atexit.register(self.kill)  # a signal may come before it is closed, and multiprocessing waits for it at the end
+        self._thread = ThreadPoolExecutor(1)
+
+    def submit(self, task: Task) -> Future[Done | None]:
+        """See Worker.begin."""
+        if not self._process.is_alive():
+            raise BrokenExecutor("the process has died")
+        return self._thread.submit(self._result, task)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+    def close(self) -> int | None:
+        """Let it end, or wait for the end of one that was killed; return its exit code."""
+        self._thread.shutdown()
+        self._connection.close()
+        self._process.join()
+        atexit.unregister(self.kill)
+        return self._process.exitcode
+
+    def _result(self, task: Task) -> Done | None:
+        try:
+            self._connection.send(task)
+            result: Done | _Failed | None = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise BrokenExecutor("the process has died") from error
+        if isinstance(result, _Failed):
+            raise result.error from RuntimeError(f"in a worker\n{result.where}")
+        return result
 
 
 def _how(code: int | None, memory: int | None) -> str:
@@ -141,14 +183,30 @@ _watch: Watch
 _context: JobContext | None = None
 
 
-def _start(options: WorkerOptions, numbers: Any) -> None:
-    """Remember the job. What can fail is left to the first task, whose caller then gets the error."""
+def _work(options: WorkerOptions, numbers: Any, tasks: Connection) -> None:
+    """Do tasks until there are no more. What can fail is left to the first of them, whose caller then gets the error."""
     global _options, _watch
     _options, _watch = options, Watch(numbers)
     leave_out_pandas()
     if options.memory is not None:
         prepare_limit()
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(EOFError, OSError):
+        while True:
+            tasks.send(_result(tasks.recv()))
+
+
+def _result(task: Task) -> Done | _Failed | None:
+    """Return what came of a task."""
+    try:
+        return _run(task)
+    except Exception as error:
+        sent = error
+        try:
+            pickle.loads(pickle.dumps(error))  # noqa: S301 - it was made here
+        except Exception:
+            sent = RuntimeError(f"{type(error).__name__}: {error}")
+        return _Failed(sent, "".join(traceback.format_exception(error)))
 
 
 def _end_with_parent(timeout: float | None = None) -> None:

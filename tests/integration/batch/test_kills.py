@@ -40,6 +40,19 @@ def test_a_job_whose_processes_are_all_killed_is_resumed_to_the_same_bytes(
     assert part_digests(out) == whole_run
 
 
+def test_a_job_whose_processes_are_all_killed_leaves_nothing_in_shared_memory(
+    many_recordings: Path, models: Path, tmp_path: Path
+) -> None:
+    process = start(*command(many_recordings, models, tmp_path / "out", "--workers", "2"))
+    wait_for_first_shard(tmp_path / "out", process)
+    every = [psutil.Process(process.pid), *workers(process)]
+    assert len(every) >= 3
+    used = {Path(each.path) for one in every for each in one.memory_maps() if each.path.startswith("/dev/shm/")}
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert [path for path in used if path.exists()] == []
+
+
 def test_killing_the_parent_alone_ends_its_workers_and_the_same_command_resumes_at_once(
     many_recordings: Path, models: Path, whole_run: dict[str, str], tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from avizor_inference.errors import AvizorError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.kinds.audio import SoundFile
 from avizor_inference.items.kinds.base import ItemInput, Row
@@ -35,6 +36,13 @@ def _fill_gpu() -> NoReturn:
     raise full from cause
 
 
+def _raise_local() -> NoReturn:
+    class Local(AvizorError):
+        """Cannot be sent to another process."""
+
+    raise Local("it is of no module")
+
+
 ACTS = {
     b"KILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
     b"ABORT": os.abort,
@@ -42,6 +50,7 @@ ACTS = {
     b"FAULT": lambda: 1 // 0,
     b"MEMORY": lambda: bytes(2**62),
     b"GPUFULL": _fill_gpu,
+    b"LOCAL": _raise_local,
 }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +77,31 @@ def test_a_worker_that_is_killed_is_replaced_and_every_shard_is_committed_once(s
     assert [commit.shard for commit in commits] == [shard.id for shard in all_shards]
     assert all(commit.dead_letters == 0 for commit in commits)
     assert multiprocessing.active_children() == []
+
+
+ENDS = """
+import sys
+from pathlib import Path
+from avizor_pipeline.request import JobRequest
+from avizor_pipeline.runners.attempts import Attempt
+from avizor_pipeline.runners.worker import Worker, WorkerOptions
+from avizor_pipeline.sharding import shards
+from avizor_pipeline.sinks.lock import job_lock
+from avizor_pipeline.sources.open_source import open_source
+data, models, out = sys.argv[1:]
+settings = JobRequest((data,), ("kinds",), Path(models)).to_settings()
+(shard,) = shards(settings, open_source(settings).list())
+with job_lock(Path(out)):
+    worker = Worker(WorkerOptions(settings, Path(out), 0.0))
+    print(worker.begin(Attempt(shard).task).result().files)
+"""
+
+
+def test_a_process_that_ends_before_it_closes_its_workers_does_not_wait_for_them(settings: JobSettings, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    arguments = (settings.roots[0], settings.repository, str(tmp_path / "out"))
+    ended = subprocess.run([sys.executable, "-c", ENDS, *arguments], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (0, "5\n"), ended.stderr
 
 
 def test_what_a_worker_cannot_open_is_raised_to_the_caller(settings: JobSettings, out: Path) -> None:

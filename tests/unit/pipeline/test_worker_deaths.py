@@ -82,6 +82,16 @@ def test_a_full_gpu_ends_the_job_and_costs_no_file(models: Path, tmp_path: Path)
     assert multiprocessing.active_children() == []
 
 
+def test_an_error_that_cannot_be_sent_ends_the_job_in_its_own_words_with_its_traceback(models: Path, tmp_path: Path) -> None:
+    write_wav(tmp_path / "data" / "0.wav", tone(1.0, seed=0))
+    (tmp_path / "data" / "1.wav").write_bytes(b"LOCAL")
+    settings, out = JobRequest((str(tmp_path / "data"),), ("kinds",), models).to_settings(), tmp_path / "out"
+    with pytest.raises(RuntimeError, match=r"^Local: it is of no module$") as ended:
+        list(run_job(settings, out, plan_job(settings, out), LocalRunner(1)))
+    assert "_raise_local" in str(ended.value.__cause__)
+    assert multiprocessing.active_children() == []
+
+
 @pytest.mark.slow
 def test_several_such_files_in_one_shard_are_all_found(
     models: Path, quiet: dict[str, list[dict[str, Any]]], tmp_path: Path
