@@ -31,10 +31,11 @@ from avizor_export.exporter import export_model
 from avizor_export.front_ends.build import build_front_end, fit_constants
 from avizor_export.precision.speed import compare_speed
 from avizor_export.request import ExportRequest
-from avizor_inference.engines.int8_sums import cpuinfo, lacks_vnni
+from avizor_inference.engines.int8_sums import lacks_vnni
 from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import AudioInput, LogMelFrontEnd
 from avizor_inference.repository.reports import SpeedComparison, VariantReport
+from avizor_inference.this_machine import cpuinfo
 
 PROMISED = 2.5
 RATE = 8000

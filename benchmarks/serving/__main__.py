@@ -29,7 +29,7 @@ from serving import servers
 from serving.models import LENET, R18, BenchModel, export
 from serving.servers import Served
 
-from avizor_inference.engines.core_share import usable_cores
+from avizor_inference.this_machine import usable_cores
 
 CONCURRENCIES = (1, 8, 32)
 

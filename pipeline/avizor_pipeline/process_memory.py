@@ -18,9 +18,6 @@ _STACK = 2**20
 
 _FIELD = re.compile(r"^(\w+):\s+(\d+) kB$", re.MULTILINE)
 
-# The limit of memory of the container that this process is in, by cgroup v2.
-_CGROUP = Path("/sys/fs/cgroup/memory.max")
-
 # What a process does besides that needs memory for a moment: Python's own objects, a library that is loaded.
 _SLIGHT = 8 * 2**20
 
@@ -55,14 +52,6 @@ def memory_use(process: int | str = "self") -> MemoryUse:
     sizes = {name: int(size) * 1024 for name, size in _FIELD.findall(text)}
     files = sizes.get("RssFile", 0) + sizes.get("RssShmem", 0)
     return MemoryUse(sizes.get("RssAnon", 0), files, sizes.get("VmHWM", 0), sizes.get("VmData", 0))
-
-
-def available_memory() -> int:
-    """Return what is free on this machine, in bytes, or less if the container of this process has a lower limit."""
-    (free,) = re.findall(r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
-    with suppress(OSError, ValueError):  # no such limit: `max`
-        return min(int(free) * 1024, int(_CGROUP.read_text(encoding="ascii")))
-    return int(free) * 1024
 
 
 def forget_peak() -> None:

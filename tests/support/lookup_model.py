@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from avizor_inference.arrays import Array
-from avizor_inference.engines.core_share import usable_cores
+from avizor_inference.this_machine import usable_cores
 from support.manifests import manifest_fields
 
 ITEMS = 100

@@ -17,7 +17,6 @@ from avizor_export.tuning.candidates import Candidate, Measured, Round
 from avizor_export.tuning.load_generator import Call, run_load
 from avizor_inference.arrays import Items
 from avizor_inference.engines.base import Engine, InferRequest
-from avizor_inference.engines.core_share import usable_cores
 from avizor_inference.engines.device import Device
 from avizor_inference.engines.open_engine import OPENVINO
 from avizor_inference.engines.openvino import OpenVinoEngine
@@ -25,6 +24,7 @@ from avizor_inference.engines.temporary_model import TIMEOUT_S, temporary_model
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import BATCH_PARAMETER, ENGINE_PARAMETER, THREADS_PARAMETER, stays_on_cpu
+from avizor_inference.this_machine import usable_cores
 
 ROUNDS = 3
 _USUAL_SHAPES = "trt_profile_opt_shapes"

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_inference.repository.triton_config import instance_count, intra_op_threads
-
-# The CPU limit of the container that this process is in, by cgroup v2.
-_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+from avizor_inference.this_machine import usable_cores
 
 
 @dataclass(frozen=True)
@@ -35,18 +31,3 @@ def core_share(config: ModelConfig, *, on_gpu: bool = False, cores: int | None =
     if instances > 1:
         return CoreShare(instances, threads or max(1, cores // instances))
     return CoreShare(max(1, cores // (threads or 1)), threads or 1)
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use, at least one. A container's CPU limit is rounded up."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        return min(cores, cores_of_limit(_CPU_LIMIT.read_text(encoding="ascii")))
-    except (OSError, ValueError):
-        return cores
-
-
-def cores_of_limit(text: str) -> int:
-    """Return the cores that a cgroup's `cpu.max` allows: `QUOTA PERIOD` in microseconds. Raises ValueError for `max PERIOD`."""
-    quota, period = map(int, text.split())
-    return max(1, -(-quota // period))

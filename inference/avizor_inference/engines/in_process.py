@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol
 
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_batch_size, check_request, seconds_left
-from avizor_inference.engines.core_share import CoreShare, core_share, usable_cores
+from avizor_inference.engines.core_share import CoreShare, core_share
 from avizor_inference.engines.watchdog import Watchdog
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import DeadlineExceeded, EngineError, EngineUnavailable, GpuFull, VersionRefused
@@ -21,6 +21,7 @@ from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.calibration import EngineClass, RunPrecision
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import CONFIG_FILE, intra_op_threads
+from avizor_inference.this_machine import usable_cores
 
 
 class Run(Hashable, Protocol):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 from functools import cache
-from pathlib import Path
+
+from avizor_inference.this_machine import cpu_flags, cpuinfo
 
 # Each adds four products of 8 bits to a sum of 32 bits in one instruction.
 _WHOLE_SUMS = frozenset(["avx512_vnni", "avx_vnni", "amx_int8"])
@@ -21,15 +22,6 @@ def sums_saturate() -> bool:
     return lacks_vnni(cpuinfo())
 
 
-def cpuinfo() -> str:
-    """Return the text of Linux's /proc/cpuinfo, "" elsewhere."""
-    try:
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return ""
-
-
 def lacks_vnni(text: str) -> bool:
     """Return whether a processor has no instruction for whole sums. text: what `cpuinfo` returns."""
-    flags = (line.partition(":")[2].split() for line in text.splitlines() if line.startswith("flags"))
-    return _WHOLE_SUMS.isdisjoint(next(flags, []))
+    return _WHOLE_SUMS.isdisjoint(cpu_flags(text))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from avizor_inference.this_machine import available_memory
 from avizor_pipeline.memory_share import MIB, Arrangement
-from avizor_pipeline.process_memory import available_memory, can_measure, memory_use
+from avizor_pipeline.process_memory import can_measure, memory_use
 
 
 def arrangement_lines(arranged: Arrangement) -> list[str]:

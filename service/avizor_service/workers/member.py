@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from avizor_inference.engines.core_share import usable_cores
 from avizor_inference.stop_signals import STOP_SIGNALS
+from avizor_inference.this_machine import usable_cores
 from avizor_service.callers import Rate
 from avizor_service.whole import Addresses, Controls, Limit, LimitName, Whole
 from avizor_service.workers.gauges import snapshot

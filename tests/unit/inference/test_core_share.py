@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from support.lookup_model import write_lookup
 
-from avizor_inference.engines.core_share import CoreShare, core_share, cores_of_limit, usable_cores
+from avizor_inference.engines.core_share import CoreShare, core_share
 from avizor_inference.engines.ort_session import open_session
 from avizor_inference.repository.triton_config import parse_config
+from avizor_inference.this_machine import usable_cores
 
 CORES = usable_cores()
 
@@ -46,13 +47,3 @@ def test_waiting_threads_sleep_where_they_would_cost_others(tmp_path: Path, spin
     except RuntimeError:
         value = "1"  # ONNX Runtime's default
     assert (value == "0") == expected
-
-
-@pytest.mark.parametrize(("text", "cores"), [("200000 100000\n", 2), ("150000 100000\n", 2), ("10000 100000\n", 1)])
-def test_the_cpu_limit_of_a_container_is_rounded_up(text: str, cores: int) -> None:
-    assert cores_of_limit(text) == cores
-
-
-def test_a_container_without_a_limit_has_none() -> None:
-    with pytest.raises(ValueError, match="max"):
-        cores_of_limit("max 100000\n")
