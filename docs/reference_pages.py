@@ -143,7 +143,7 @@ EXIT_CODES = """\
 | exit code | meaning |
 |---:|---|
 | 0 | done. Of `avizor batch`: all rows are there. Of `avizor watch`: all that was begun has its rows, also after a signal |
-| 1 | failed: one of the errors above, or a problem of the system; `avizor models` and `avizor health`: not all is well |
+| 1 | failed: one of the errors above, or a problem of the system; `avizor models`, `health` and `doctor`: not all is well |
 | 2 | wrong usage: an unknown option, or a value that an option does not take |
 | 3 | `avizor batch` or `avizor watch` finished, with dead letters; `avizor call`: some items could not be answered |
 | 4 | `avizor call --exit-code`: an anomaly was found, or there was an alarm |

@@ -9,6 +9,7 @@ SUMMARIES = {
     "calibrate": "Make a new calibration for the engine that serves a model.",
     "call": "Ask a gateway about files, or let it listen to sound.",
     "describe": "Print a network layer by layer.",
+    "doctor": "Say which engines and extras are here, and why not the others.",
     "explain": "Look inside a model: filters, where it looks, its latent space.",
     "export": "Export a trained network to a Triton model repository.",
     "fit": "Go from a folder of normal items to a calibrated model.",
@@ -36,7 +37,7 @@ _NEEDED = {
 }
 
 # Extras that bring an engine, and the same without it.
-_WITHOUT_ENGINE = {"pipeline": "jobs", "review": "pages", "service": "gateway"}
+WITHOUT_ENGINE = {"pipeline": "jobs", "review": "pages", "service": "gateway"}
 
 
 def summary_of(name: str, extra: str) -> str | None:
@@ -55,7 +56,7 @@ def to_install(extra: str) -> str:
 
     That of another build (onnxruntime, onnxruntime-gpu) has files of the same names.
     """
-    return _WITHOUT_ENGINE.get(extra, extra) if find_spec("onnxruntime") else extra
+    return WITHOUT_ENGINE.get(extra, extra) if find_spec("onnxruntime") else extra
 
 
 def not_installed(extra: str) -> str:

@@ -115,12 +115,12 @@ def gpu_full(what: str, error: Exception) -> GpuFull | None:
 
 def has_gpu() -> bool:
     """Return whether ONNX Runtime was built for CUDA and this process may use an NVIDIA GPU."""
-    return CUDA in ort.get_available_providers() and bool(_gpus())
+    return CUDA in ort.get_available_providers() and bool(gpus())
 
 
 def _check_gpu(what: str, gpu: int) -> None:
     """Raise SettingsError unless this process may use so many GPUs that it has this one."""
-    there = _gpus()
+    there = gpus()
     if not there:
         lacks = "there is no NVIDIA driver here" if there is None else "the NVIDIA driver shows none to this process"
         raise SettingsError(f"{what} asks for a GPU and {lacks}; {_WITHOUT_GPU}")
@@ -132,7 +132,7 @@ def _check_gpu(what: str, gpu: int) -> None:
 
 
 @cache
-def _gpus() -> int | None:
+def gpus() -> int | None:
     """Return how many GPUs the driver lets this process use, None without a driver. CUDA_VISIBLE_DEVICES can hide all of them.
 
     Asked first, because ONNX Runtime logs at length if there is none.

@@ -75,7 +75,7 @@ def test_another_failure_is_no_full_gpu() -> None:
 
 @pytest.mark.parametrize("gpu", [1, 7])
 def test_a_gpu_that_is_not_there_is_refused_by_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: int) -> None:
-    monkeypatch.setattr(ort_session, "_gpus", lambda: 1)
+    monkeypatch.setattr(ort_session, "gpus", lambda: 1)
     write_lookup(tmp_path, f"instance_group [ {{ kind: KIND_GPU, count: 1, gpus: [ {gpu} ] }} ]")
     message = f"model 'lookup' asks for GPU {gpu}, and the NVIDIA driver shows 1 to this process, counted from 0; name another"
     with EmbeddedEngine(tmp_path) as engine, pytest.raises(SettingsError, match=message):
@@ -90,7 +90,7 @@ def test_a_model_runs_on_the_first_gpu_that_its_config_names(tmp_path: Path, mon
         asked.extend(providers)
         raise RuntimeError("enough")
 
-    monkeypatch.setattr(ort_session, "_gpus", lambda: 3)
+    monkeypatch.setattr(ort_session, "gpus", lambda: 3)
     monkeypatch.setattr(ort, "InferenceSession", refuse)
     write_lookup(tmp_path, "instance_group [ { kind: KIND_GPU, gpus: [ 2, 1 ] } ]")
     with EmbeddedEngine(tmp_path) as engine, pytest.raises(VersionRefused, match="enough"):

@@ -1,0 +1,143 @@
+"""Say which packages are here of those that Avizor always needs, and of each extra: with their versions, or why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+
+from packaging.requirements import Requirement
+from packaging.version import InvalidVersion, Version
+
+from avizor_cli.doctor.finding import Finding
+from avizor_cli.summaries import WITHOUT_ENGINE, to_install
+from avizor_inference.error_text import named
+
+ALWAYS = "always needed"
+
+# What each extra is for. Those that are left out are for development, or are parts of these.
+EXTRAS = {
+    "inference": "the engine ort",
+    "openvino": "the engine openvino",
+    "export": "avizor export, fit, describe",
+    "pipeline": "avizor batch, watch, verify, retry",
+    "service": "avizor serve, health",
+    "review": "avizor report, review",
+    "client": "avizor call, and clients in Python",
+    "projection": "avizor project",
+    "pictures": "avizor tune, pictures of avizor explain",
+    "keep": "avizor serve --keep-flagged",
+    "tracing": "avizor serve --otlp-endpoint",
+    "av": "sound of MP4, WebM and the like",
+    "object-stores": "data and results on S3, Google Cloud or Azure",
+    "ray": "batch jobs on many machines",
+}
+
+# ONNX Runtime with CUDA or without: either will do, and not both, since their files have the same names.
+RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
+INSTALL_RUNTIME = "pip install 'avizor[inference-cpu]', or 'avizor[inference]' on a machine with a GPU"
+
+# The module that shows whether a package can be loaded, where it is not named after it.
+MODULES = {
+    "googleapis-common-protos": "google.rpc.status_pb2",
+    "grpcio": "grpc",
+    "grpcio-health-checking": "grpc_health.v1.health",
+    "grpcio-reflection": "grpc_reflection.v1alpha.reflection",
+    "onnxruntime-gpu": "onnxruntime",
+    "opentelemetry-exporter-otlp-proto-grpc": "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
+    "opentelemetry-sdk": "opentelemetry.sdk.trace",
+    "opentsne": "openTSNE",
+    "pillow": "PIL",
+    "protobuf": "google.protobuf.message",
+    "scikit-learn": "sklearn",
+    "tritonclient": "tritonclient.grpc",
+    "vl-convert-python": "vl_convert",
+}
+
+# Loading these takes seconds. They are looked for, and not loaded.
+NOT_LOADED = frozenset(["torch", "torchvision", "ray"])
+
+
+def module_of(package: str) -> str:
+    """Return the module that shows whether a package can be loaded."""
+    return MODULES.get(package, package.replace("-", "_"))
+
+
+@cache
+def installed(package: str) -> str | None:
+    """Return the version of a package, "" if it does not say which it is; None if it is not installed."""
+    with suppress(PackageNotFoundError):
+        return version(package)
+    module = module_of(package)
+    return "" if "." not in module and find_spec(module) else None
+
+
+def installed_runtimes() -> list[str]:
+    """Return which packages of ONNX Runtime are installed."""
+    return [name for name in RUNTIMES if installed(name)]
+
+
+def needed_of(extra: str) -> list[Requirement]:
+    """Return what an extra needs on this machine, of any ONNX Runtime the one that is here; of "" what is always needed."""
+    found = []
+    for each in map(Requirement, requires("avizor") or []):
+        is_always = each.marker is None or each.marker.evaluate({"extra": ""})
+        if is_always if not extra else not is_always and each.marker and each.marker.evaluate({"extra": extra}):
+            runtimes = installed_runtimes() if each.name in RUNTIMES else []
+            each.name = runtimes[0] if runtimes else each.name
+            found.append(each)
+    return found
+
+
+def modules_to_load() -> list[str]:
+    """Return the module of each installed package, but of the engines, and of those that are not loaded."""
+    needed = [each.name for extra in ("", *EXTRAS) for each in needed_of(_parts(extra))]
+    apart = {*NOT_LOADED, *RUNTIMES, "openvino"}
+    return list(dict.fromkeys(module_of(name) for name in needed if name not in apart and installed(name) is not None))
+
+
+def package_findings(errors: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield a finding for what is always needed, and for each extra. errors: why a module cannot be loaded."""
+    yield _finding(ALWAYS, needed_of(""), "", "pip install --force-reinstall avizor", errors)
+    for extra, purpose in EXTRAS.items():
+        install = INSTALL_RUNTIME if extra == "inference" else f"pip install 'avizor[{to_install(extra)}]'"
+        yield _finding(extra, needed_of(_parts(extra)), purpose, install, errors)
+    if len(both := installed_runtimes()) > 1:
+        what = f"{' and '.join(both)} are both installed, and their files have the same names"
+        yield Finding("onnxruntime", "wrong", what, f"pip uninstall {' '.join(both)}, then {INSTALL_RUNTIME}")
+
+
+def _parts(extra: str) -> str:
+    """Return the extra that has the same packages without an engine, which has a line of its own."""
+    return WITHOUT_ENGINE.get(extra, extra)
+
+
+def _finding(name: str, needed: Sequence[Requirement], purpose: str, install: str, errors: Mapping[str, str]) -> Finding:
+    versions = {each.name: installed(each.name) for each in needed}
+    is_needed, details = name == ALWAYS, {"packages": versions}
+    faults = {each: fault for each in needed if (fault := _fault(each, errors))}
+    if faults:
+        again = " ".join(f"'{each.name}{each.specifier}'" for each in faults)
+        what = ": ".join(filter(None, [purpose, ", ".join(faults.values())]))
+        return Finding(name, "wrong", what, f"pip install --force-reinstall {again}", is_needed, details)
+    missing = [package for package, number in versions.items() if number is None]
+    if missing:
+        lacks = f"lacks {named(missing)}" if is_needed or len(missing) < len(versions) else ""
+        what = ": ".join(filter(None, [purpose, lacks]))
+        return Finding(name, "wrong" if is_needed else "absent", what, install, is_needed, details)
+    here = named([f"{package} {number}".strip() for package, number in versions.items()])
+    return Finding(name, "ok", ": ".join(filter(None, [purpose, here])), "", is_needed, details)
+
+
+def _fault(needed: Requirement, errors: Mapping[str, str]) -> str:
+    """Return what is wrong with an installed package; "" for nothing, and for one that is not installed."""
+    number = installed(needed.name)
+    if number is None:
+        return ""
+    with suppress(InvalidVersion):  # one that tells no version is taken for the right one
+        if number and not needed.specifier.contains(Version(number), prereleases=True):
+            return f"{needed.name} {number} is installed, and avizor needs {needed.specifier}"
+    error = errors.get(module_of(needed.name))
+    return f"{needed.name} {number} cannot be loaded ({error})" if error else ""

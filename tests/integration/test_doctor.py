@@ -1,0 +1,332 @@
+"""`avizor doctor` says what is here, what is not, and what is broken: where packages, servers and folders really are so."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tomllib
+import venv
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, distribution, requires
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+from packaging.requirements import Requirement
+from support.environment import ROOT
+
+from avizor_cli.doctor.engines import ENGINES
+from avizor_cli.doctor.machine import instructions
+from avizor_cli.doctor.packages import EXTRAS
+from avizor_cli.doctor.surroundings import GATEWAY_CONNECTIONS, GATEWAY_FILES
+from avizor_cli.doctor.tries import Tried, load_errors
+from avizor_cli.summaries import WITHOUT_ENGINE
+from avizor_service.open_files import allow_open_files
+from avizor_service.settings import Settings
+
+DEVELOPMENT = {"bench", "dev", "examples"}
+
+
+def doctor(
+    *arguments: object,
+    python: object = sys.executable,
+    variables: Mapping[str, str] | None = None,
+    prepare: Callable[[], None] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    code = "from avizor_cli.main import main; main()"
+    return subprocess.run(
+        [str(python), "-c", code, "doctor", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env=os.environ | (variables or {}),
+        preexec_fn=prepare,
+    )
+
+
+def found(result: subprocess.CompletedProcess[str], code: int = 0) -> dict[str, Any]:
+    """What it has found, each thing by its name."""
+    assert (result.returncode, result.stderr) == (code, "")
+    answer = json.loads(result.stdout)
+    assert answer["ok"] == (code == 0)
+    named = [each for group in ("engines", "packages", "surroundings") for each in answer[group]]
+    return {each["name"]: each for each in named} | {"answer": answer}
+
+
+@pytest.fixture
+def replaced(tmp_path: Path) -> Callable[[Mapping[str, str]], dict[str, str]]:
+    """Replace packages for a command by others with this code."""
+
+    def replace(packages: Mapping[str, str]) -> dict[str, str]:
+        for name, code in packages.items():
+            (tmp_path / "replaced" / name).mkdir(parents=True)
+            (tmp_path / "replaced" / name / "__init__.py").write_text(code)
+        return {"PYTHONPATH": os.pathsep.join([str(tmp_path / "replaced"), os.environ.get("PYTHONPATH", "")])}
+
+    return replace
+
+
+def test_where_all_is_installed_all_is_there() -> None:
+    seen = found(doctor("--json"))
+    assert {name: seen[name]["state"] for name in ("always needed", *EXTRAS)} == dict.fromkeys(("always needed", *EXTRAS), "ok")
+    assert {seen["ort"]["state"], seen["openvino"]["state"]} == {"ok"}
+    assert seen["ort"]["version"] == onnxruntime.__version__
+    assert seen["ort"]["providers"] == onnxruntime.get_available_providers()
+    assert seen["triton"]["state"] == "not asked"
+    assert seen["answer"]["machine"]["cores"] <= os.cpu_count()
+
+
+BROKEN = {
+    "torch": "import os; open(os.environ['WAS_LOADED'], 'w')",
+    "pyarrow": "raise ImportError('libarrow.so.2500: cannot open shared object file\\nand more')",
+    "uvloop": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+    "duckdb": "import sys; sys.exit('this is no way to go')",
+    "altair": "import os; os._exit(7)",
+    "rich": "print('a word to the user'); raise ValueError",
+    "matplotlib": "try:\n    import not_there\nexcept ImportError as error:\n    raise RuntimeError('do read this') from error",
+}
+
+
+def test_a_broken_package_is_a_finding_and_torch_is_not_loaded(
+    replaced: Callable[[Mapping[str, str]], dict[str, str]], tmp_path: Path
+) -> None:
+    mark = tmp_path / "was-loaded"
+    seen = found(doctor("--json", variables=replaced(BROKEN) | {"WAS_LOADED": str(mark)}))
+    assert not mark.exists()
+    wrong = {name for name, each in seen.items() if name in EXTRAS and each["state"] == "wrong"}
+    assert wrong >= {"export", "pipeline", "service", "review", "pictures", "keep"}
+    assert not wrong & {"inference", "openvino", "client", "tracing", "av", "object-stores", "ray"}
+    assert "cannot be loaded (ImportError: libarrow.so.2500: cannot open shared object file)" in seen["keep"]["what"]
+    assert "ValueError in rich" in seen["service"]["what"]  # structlog uses it, if it is there
+    assert "it crashed the process that tried it (SIGSEGV)" in seen["service"]["what"]
+    assert "SystemExit: this is no way to go" in seen["review"]["what"]
+    assert "it ended the process that tried it (exit code 7)" in seen["review"]["what"]
+    assert re.search(r"rich \d\S* cannot be loaded \(ValueError\)", seen["pipeline"]["what"])
+    assert "ModuleNotFoundError: No module named 'not_there'" in seen["pictures"]["what"]
+    assert seen["keep"]["remedy"] == "pip install --force-reinstall 'pyarrow>=17'"
+
+
+def test_it_fails_where_what_is_needed_is_broken(replaced: Callable[[Mapping[str, str]], dict[str, str]]) -> None:
+    broken = replaced({"numpy": "raise ImportError('\\nthis wheel is for another processor\\nreally')"})
+    seen = found(doctor("--json", variables=broken), 1)
+    assert seen["answer"]["failures"] == ["ort", "always needed"]
+    for name in ("ort", "always needed"):
+        assert re.search(r"ImportError( in numpy)?: this wheel is for another processor", seen[name]["what"])
+        assert "pip install --force-reinstall" in seen[name]["remedy"]
+
+
+def test_the_text_is_lines_that_say_what_and_what_to_do(replaced: Callable[[Mapping[str, str]], dict[str, str]]) -> None:
+    result = doctor(variables=replaced({"onnxruntime": "raise ImportError('no')"}))
+    assert (result.returncode, result.stderr) == (1, "")
+    lines = result.stdout.splitlines()
+    assert re.fullmatch(r"Avizor \d.*, Python 3\.\d+\.\d+, Linux .*", lines[0])
+    assert any(
+        re.match(r"  ort +WRONG +ONNX Runtime does not run: ImportError.*: no; install it again: pip ", line) for line in lines
+    )
+    assert any(line.startswith("  triton") and "avizor doctor --engine triton://HOST:8001" in line for line in lines)
+    assert lines[-2] == "`avizor models check --models FOLDER` verifies the files of a model repository."
+    assert lines[-1] == "What has to be mended first: ort."
+
+
+def test_a_package_that_is_too_old_is_named_with_the_range(tmp_path: Path) -> None:
+    for name, number in (("pyarrow", "16.1"), ("torch", "3.0.1+cpu"), ("rich", "99.0rc1"), ("av", "of our own")):
+        folder = tmp_path / f"{name}-{number}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n")
+    seen = found(doctor("--json", variables={"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}))
+    assert seen["keep"]["what"].endswith("pyarrow 16.1 is installed, and avizor needs >=17")
+    assert "torch 3.0.1+cpu is installed, and avizor needs <3,>=2.13" in seen["export"]["what"]
+    assert "rich" not in seen["pipeline"]["what"].partition("pyarrow")[2]
+    assert seen["av"]["state"] == "ok"
+
+
+def environment_of(folder: Path, *extras: str) -> Path:
+    """Make an environment with what these extras need and nothing else, and return its Python."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    for name in closure("avizor", extras):
+        for top in {file.parts[0] for file in distribution(name).files or [] if file.parts[0] != ".."}:
+            if top not in ("__pycache__",) and not top.endswith(".pth") and not (site / top).exists():
+                (site / top).symlink_to(str(distribution(name).locate_file(top)))
+    own = ("inference", "export", "pipeline", "service", "client", "review", "cli", "proto/gen")
+    (site / "avizor.pth").write_text("".join(f"{ROOT / each}\n" for each in own))
+    return folder / "bin" / "python"
+
+
+def closure(name: str, extras: Iterable[str]) -> set[str]:
+    """Return the names of a package and of all that it needs."""
+    names, left = set[str](), [(name, tuple(extras))]
+    done = set[tuple[str, tuple[str, ...]]]()
+    while left:
+        done.add(pair := left.pop())
+        names.add(pair[0])
+        for each in map(Requirement, requires(pair[0]) or []):
+            wanted = not each.marker or any(each.marker.evaluate({"extra": extra}) for extra in ("", *pair[1]))
+            inner = each.name, tuple(sorted(each.extras))
+            if wanted and inner not in done:
+                with_files(each.name)
+                left.append(inner)
+    return names
+
+
+def with_files(name: str) -> None:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        pytest.fail(f"{name} is not installed, and the packages of this environment need it")
+
+
+def test_where_only_the_gateways_packages_are_the_others_are_absent(tmp_path: Path) -> None:
+    python = environment_of(tmp_path / "gateway", "gateway", "keep")
+    alone = {"PYTHONPATH": ""}
+    seen = found(doctor("--json", python=python, variables=alone))
+    states = {name: seen[name]["state"] for name in ("always needed", *ENGINES, *EXTRAS)}
+    here = {"always needed", "service", "client", "keep"}
+    assert states == {name: "ok" if name in here else "absent" for name in states}
+    assert seen["pipeline"]["remedy"] == "pip install 'avizor[pipeline]'"
+    assert seen["pipeline"]["what"] == "avizor batch, watch, verify, retry: lacks rich"
+    assert seen["ray"]["remedy"] == "pip install 'avizor[ray]'"
+    for engine, install in (("ort", "'avizor[inference]'"), ("openvino:bf16", "'avizor[openvino]'")):
+        failed = found(doctor("--json", "--engine", engine, python=python, variables=alone), 1)
+        assert failed["answer"]["failures"] == [engine]
+        assert install in failed[engine]["remedy"]
+
+
+def test_a_triton_says_who_it_is_and_which_models_it_serves(models: Path, triton_address: str) -> None:
+    seen = found(doctor("--engine", f"triton://{triton_address}", "--json"))["triton"]
+    assert (seen["state"], seen["live"], seen["ready"]) == ("ok", True, True)
+    assert {each["name"]: each["state"] for each in seen["models"]} == dict.fromkeys(
+        (each.name for each in models.iterdir() if each.is_dir()), "READY"
+    )
+    assert re.match(rf"\S+ 2\.\d+\.\d+ at {re.escape(triton_address)} is ready; it serves digits 1, kinds 1, ", seen["what"])
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that answers in another protocol, and at once."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        program = (
+            "import socket, sys\n"
+            "with socket.socket(fileno=int(sys.argv[1])) as listener:\n"
+            "    while True:\n"
+            "        listener.accept()[0].sendall(b'HTTP/1.1 400 Bad Request\\r\\nContent-Length: 0\\r\\n\\r\\n')\n"
+        )
+        number = listener.fileno()
+        with subprocess.Popen([sys.executable, "-c", program, str(number)], pass_fds=[number]) as server:
+            yield f"127.0.0.1:{port}"
+            server.kill()
+
+
+def test_a_server_that_is_no_triton_or_none_is_wrong(silent: str) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{closed.getsockname()[1]}"
+        for address, reason in ((nobody, "Connection refused"), (silent, "")):
+            seen = found(doctor("--engine", f"triton://{address}", "--json"), 1)
+            assert seen["answer"]["failures"] == ["triton"]
+            assert seen["triton"]["what"].startswith(f"no Triton answers at {address}: ")
+            assert reason in seen["triton"]["what"]
+            assert "start it" in seen["triton"]["remedy"]
+            assert seen["ort"]["state"] == "ok"
+
+
+@pytest.mark.parametrize("engine", ["tuned", "orr", "tritn://localhost:8001"])
+def test_an_engine_that_is_not_known_is_wrong_usage(engine: str) -> None:
+    result = doctor("--engine", engine)
+    assert result.returncode == 2
+    assert f"{engine!r} is not known; use 'ort', 'openvino', 'openvino:bf16', or 'triton://HOST:8001'" in result.stderr
+
+
+DRIVER = """
+int cuInit(unsigned flags) { return 0; }
+int cuDeviceGetCount(int *count) { *count = 1; return 0; }
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@pytest.mark.skipif("CUDAExecutionProvider" not in onnxruntime.get_available_providers(), reason="ONNX Runtime has no CUDA")
+def test_a_gpu_on_which_cuda_does_not_run_is_wrong_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "driver.c").write_text(DRIVER)
+    subprocess.run(["cc", "-shared", "-o", tmp_path / "libcuda.so.1", tmp_path / "driver.c"], check=True)
+    python = environment_of(tmp_path / "without-cuda", "inference")
+    seen = found(doctor("--json", python=python, variables={"PYTHONPATH": "", "LD_LIBRARY_PATH": str(tmp_path)}), 1)
+    assert seen["answer"]["failures"] == ["ort on a GPU"]
+    assert seen["ort"]["state"] == "ok"
+    what = seen["ort on a GPU"]["what"]
+    assert re.fullmatch(r"CUDA does not run: lib\w+\.so\.\d+: cannot open shared object file: No such file or directory", what)
+    assert "pip install 'onnxruntime-gpu[cuda,cudnn]'" in seen["ort on a GPU"]["remedy"]
+
+
+def test_surroundings_that_make_other_commands_fail_are_told(tmp_path: Path) -> None:
+    def few_files() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, 1000))
+
+    seen = found(doctor("--json", variables={"TMPDIR": str(tmp_path / "missing")}, prepare=few_files))
+    assert seen["temporary files"]["state"] == "wrong"
+    assert seen["temporary files"]["what"].startswith(f"TMPDIR names {tmp_path / 'missing'}, which cannot be written to; ")
+    assert (seen["open files"]["state"], seen["open files"]["remedy"]) == ("wrong", "raise `ulimit -n`")
+
+
+def test_it_fails_where_no_temporary_file_can_be_written() -> None:
+    def no_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    seen = found(doctor("--json", prepare=no_files), 1)
+    assert seen["answer"]["failures"] == ["temporary files"]
+    assert seen["temporary files"]["what"].startswith("no usable temporary directory found in ")
+    assert seen["/dev/shm"]["state"] == "wrong"
+
+
+def test_a_library_that_never_ends_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, replaced: Callable[[Mapping[str, str]], dict[str, str]]
+) -> None:
+    for name, value in replaced({"endless": "import time; time.sleep(600)", "quick": ""}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("avizor_cli.doctor.tries._LIMIT_S", 2.0)
+    assert load_errors(["endless", "quick"]) == {"endless": "it did not end within 2 s", "quick": ""}
+    with Tried("load", "endless") as tried:
+        pass
+    assert tried.answer("endless")["error"]
+
+
+def test_each_extra_that_is_no_part_of_another_is_shown() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(extras) - set(EXTRAS) == {*DEVELOPMENT, *WITHOUT_ENGINE.values(), "inference-cpu"}
+
+
+def test_the_open_files_are_those_that_a_gateway_allows_itself() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert Settings.max_connections == GATEWAY_CONNECTIONS
+    resource.setrlimit(resource.RLIMIT_NOFILE, (GATEWAY_FILES - 1, before[1]))
+    try:
+        allow_open_files(GATEWAY_CONNECTIONS)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == GATEWAY_FILES
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize(
+    ("flags", "there"),
+    [
+        ("fpu sse2 avx2 fma", {"AVX2"}),
+        ("avx2 avx512f avx512_vnni avx512_bf16", {"AVX2", "AVX-512", "VNNI", "BF16"}),
+        ("avx2 avx512f avx512_vnni avx512_bf16 amx_bf16 amx_tile amx_int8", {"AVX2", "AVX-512", "VNNI", "BF16", "AMX"}),
+    ],
+)
+def test_what_of_a_processor_pays_is_known_by_its_flags(flags: str, there: set[str]) -> None:
+    seen = instructions(f"processor\t: 0\nflags\t\t: {flags}\n")
+    assert {name for name, has in seen.items() if has} == there
+    assert list(seen) == ["AVX2", "AVX-512", "VNNI", "BF16", "AMX"]
+
+
+def test_of_another_processor_nothing_is_said() -> None:
+    assert instructions("processor\t: 0\nFeatures\t: fp asimd\n") == {}
