@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -11,6 +10,7 @@ from avizor_export.triton_config.settings import ServingSettings
 from avizor_export.tuning.candidates import Candidate
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.triton_config import EnginesHere
+from avizor_inference.this_machine import usable_cores
 
 Numbers = Sequence[int]
 # Candidates in groups: all candidates of a group are measured while the model is loaded once.
@@ -45,7 +45,7 @@ def embedded_groups(
         raise ExportError("--queue-delay-us and --clients are for a Triton (--engine triton://HOST:PORT)")
     if 0 in space.batch:
         raise ExportError("--batch 0: a call has at least one row")
-    cores = available_cores()
+    cores = usable_cores()
     _check_batches(space.batch, settings.max_batch_size)
     batches = space.batch or sorted({size for size in _BATCHES if size < settings.max_batch_size} | {settings.max_batch_size})
     instances = space.instances or _powers_of_two(cores)
@@ -59,7 +59,7 @@ def embedded_groups(
             pairs = product(fitting, batches)
             groups.append([Candidate(copies, count, batch, clients=copies, engine=engine) for copies, batch in pairs])
     if not groups:
-        raise ExportError(f"no --instances x --threads fit the {cores} cores of this machine; give smaller ones")
+        raise ExportError(f"no --instances x --threads fit the {cores} cores that this process may use; give smaller ones")
     return groups
 
 
@@ -87,11 +87,6 @@ def triton_groups(space: SearchSpace, settings: ServingSettings) -> CandidateGro
 def _triton_threads(settings: ServingSettings) -> Numbers:
     own = settings.intra_op_threads or 0
     return (own,) if own == 1 or settings.needs_gpu else (own, 1)
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _check_batches(batches: Numbers, limit: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -80,11 +79,6 @@ def run_alone(worker: Worker, shard: Shard, file_timeout_s: float) -> Done:
     """Do one shard or section with one worker, whatever its files do to it. Raises what LocalRunner.run does."""
     (done,) = _Run([worker], iter([shard]), file_timeout_s).commits()
     return done
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from avizor_inference.errors import SettingsError
+from avizor_inference.this_machine import usable_cores
 from avizor_pipeline.engine_wait import ENGINE_WAIT_S
 from avizor_pipeline.runners.base import SizedRunner
-from avizor_pipeline.runners.local import FILE_TIMEOUT_S, LocalRunner, available_cores
+from avizor_pipeline.runners.local import FILE_TIMEOUT_S, LocalRunner
 
 LOCAL, RAY = "local", "ray"
 
@@ -27,7 +28,7 @@ class RunnerOptions:
     @property
     def here(self) -> LocalRunner:
         """Return the runner of this machine."""
-        return LocalRunner(self.workers or available_cores(), self.file_timeout_s, self.engine_wait_s)
+        return LocalRunner(self.workers or usable_cores(), self.file_timeout_s, self.engine_wait_s)
 
 
 @contextmanager
@@ -41,5 +42,5 @@ def open_runner(options: RunnerOptions, on_lost: Callable[[], None]) -> Iterator
     from avizor_pipeline.runners.ray import RayRunner
     from avizor_pipeline.runners.ray_cluster import ray_cluster
 
-    with ray_cluster(options.address, options.workers or available_cores(), on_lost) as cluster:
+    with ray_cluster(options.address, options.workers or usable_cores(), on_lost) as cluster:
         yield RayRunner(cluster, options.workers, options.file_timeout_s, options.engine_wait_s)

@@ -71,7 +71,7 @@ def test_the_plot_is_a_png(tmp_path: Path) -> None:
 
 
 def test_embedded_points_fit_the_cores_and_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search_space, "available_cores", lambda: 4)
+    monkeypatch.setattr(search_space, "usable_cores", lambda: 4)
     groups = embedded_groups(SearchSpace(), ServingSettings(max_batch_size=16), ["ort"])
     assert [{candidate.threads for candidate in group} for group in groups] == [{1}, {2}, {4}]
     assert {candidate.batch for group in groups for candidate in group} == {1, 8, 16}
@@ -95,7 +95,7 @@ def test_embedded_points_fit_the_cores_and_the_model(monkeypatch: pytest.MonkeyP
 
 
 def test_cpu_threads_are_not_tried_where_a_gpu_runs_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search_space, "available_cores", lambda: 4)
+    monkeypatch.setattr(search_space, "usable_cores", lambda: 4)
     groups = embedded_groups(SearchSpace(), ServingSettings(), ["ort", "openvino"], on_gpu=["ort"])
     assert [(group[0].engine, group[0].threads) for group in groups] == [
         ("ort", 0),

@@ -15,7 +15,7 @@ from support.sounds import tone, write_wav
 
 from avizor_inference.errors import ModelNotFound
 from avizor_pipeline.request import JobRequest
-from avizor_pipeline.runners.local import LocalRunner, available_cores
+from avizor_pipeline.runners.local import LocalRunner
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard, shards
 from avizor_pipeline.sinks.lock import job_lock
@@ -110,12 +110,3 @@ def test_what_a_worker_cannot_open_is_raised_to_the_caller(settings: JobSettings
     with pytest.raises(ModelNotFound):
         list(LocalRunner(1).run(iter(one_by_one(gone)), gone, out))
     assert multiprocessing.active_children() == []
-
-
-def test_only_the_cores_that_this_process_may_use_are_counted() -> None:
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    try:
-        assert available_cores() == 1
-    finally:
-        os.sched_setaffinity(0, before)
