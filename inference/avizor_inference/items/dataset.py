@@ -170,6 +170,7 @@ def list_dataset(
     left_out: LeftOut | None = None,
     columns: Columns | None = None,
     packs: Mapping[str, Pack] | None = None,
+    or_else: str = "",
 ) -> Iterator[Entry]:
     """Yield the files of each root: a folder, a pattern, a list of files, or one file of any suffix.
 
@@ -178,12 +179,12 @@ def list_dataset(
     below the fixed part of a pattern; of a file of a list it is the folder that holds the file. If several roots are files, as
     a shell gives them for a pattern that is not quoted, it is their path below the folder that they share. left_out: counts
     what is not listed. columns: with them a CSV or Parquet file is a list. packs: suffix of files that hold many items -> what
-    lists these.
+    lists these. or_else: ends the error for a pipe: what the command takes besides a folder or a file.
 
     Raises DatasetError if a root does not exist or cannot be listed, or if none of the tables has a column of `columns`,
     StoreUnavailable if an object store cannot be reached.
     """
-    listing = _Listing(suffixes, rule or SourceRule(), left_out or LeftOut(), columns or Columns(), packs or {}, roots)
+    listing = _Listing(suffixes, rule or SourceRule(), left_out or LeftOut(), columns or Columns(), packs or {}, roots, or_else)
     for root in roots:
         try:
             yield from listing.entries(root)
@@ -247,6 +248,7 @@ class _Listing:
     columns: Columns
     packs: Mapping[str, Pack]
     roots: Sequence[Path] = ()
+    or_else: str = ""
     column_check: ColumnCheck[Entry] = field(default_factory=ColumnCheck)
 
     @cached_property
@@ -266,7 +268,7 @@ class _Listing:
         elif not exists(root):
             raise _missing(root)
         elif other := other_kind(root):  # its writer is not waited for
-            raise DatasetError(f"{name_of(str(root))} is {other}; give a folder or a file")
+            raise DatasetError(f"{name_of(str(root))} is {other}; give a folder or a file{self.or_else}")
         elif is_folder(root):
             yield from self._folder(root)
         elif self.columns.path and root.suffix.lower() in TABLE_SUFFIXES:

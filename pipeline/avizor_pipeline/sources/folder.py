@@ -12,7 +12,7 @@ from avizor_inference.errors import DatasetError, MediaError
 from avizor_inference.items.data.open_packs import open_packs
 from avizor_inference.items.data.packs import contents_by_suffix, open_listed
 from avizor_inference.items.dataset import Columns, Entry, entries_of_file, first_items, list_dataset
-from avizor_inference.items.file_access import name_of, open_file, other_kind, path_of
+from avizor_inference.items.file_access import open_file, path_of
 from avizor_inference.items.file_marks import LOOKED_AT, is_of_a_kind
 from avizor_inference.items.find_files import LeftOut, suffix_of
 from avizor_inference.items.kinds.base import Content, FileContent, OneRow
@@ -24,6 +24,9 @@ from avizor_inference.object_store import StoreState, is_url
 
 # Suffix of a file that another is packed in -> the command that unpacks it.
 _UNPACK = {".gz": "gunzip -k", ".bz2": "bunzip2 -k", ".xz": "unxz -k", ".zst": "unzstd", ".zip": "unzip"}
+
+# What a job takes besides a folder or a file.
+_OR_ELSE = " (`COMMAND | avizor batch -` reads a list of files)"
 
 
 class FolderSource:
@@ -56,13 +59,9 @@ class FolderSource:
 
         Raises DatasetError if all roots are such files.
         """
-        for root in self._roots:
-            if other := other_kind(root):  # its writer is not waited for
-                how = "give a folder or a file (`COMMAND | avizor batch -` reads a list of files)"
-                raise DatasetError(f"{name_of(str(root))} is {other}; {how}")
         if left_out:
             left_out.remedies = self._remedies
-        entries = list_dataset(self._roots, self.suffixes, self._rule, left_out, self._columns, self._packs)
+        entries = list_dataset(self._roots, self.suffixes, self._rule, left_out, self._columns, self._packs, _OR_ELSE)
         return first_items(self._of_known_kinds(entries, left_out or LeftOut()), self._limit)
 
     def _of_known_kinds(self, entries: Iterator[Entry], left_out: LeftOut) -> Iterator[Entry]:
