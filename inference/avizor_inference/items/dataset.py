@@ -177,7 +177,8 @@ def list_dataset(
     Folders and patterns are listed by the rule of `find_files.find_files`, lists in their order; a file that is listed twice
     is one entry. Of an object store the order is the store's. rule: tells a file's source from its path below the root, or
     below the fixed part of a pattern; of a file of a list it is the folder that holds the file. If several roots are files, as
-    a shell gives them for a pattern that is not quoted, it is their path below the folder that they share. left_out: counts
+    a shell gives them for a pattern that is not quoted, it is their path below the folder that they share. Links that lead to
+    nothing and pipes among such files are listed, as those of a folder are, if they have one of the suffixes. left_out: counts
     what is not listed. columns: with them a CSV or Parquet file is a list. packs: suffix of files that hold many items -> what
     lists these. or_else: ends the error for a pipe: what the command takes besides a folder or a file.
 
@@ -230,6 +231,8 @@ def _absolute(path: Path) -> Path:
 def _missing(root: Path) -> DatasetError:
     if root.parts and _SCHEME.fullmatch(root.parts[0]) and not is_url(root):
         return DatasetError(f"{root}: there is no such file; an object store's URL begins with s3, gs, az, http or https")
+    if root.is_symlink():
+        return DatasetError(f"{name_of(str(root))} is a link that leads to nothing; mend it, or mount what it leads to")
     return DatasetError(f"{name_of(str(root))} does not exist; give a folder of files, or one file")
 
 
@@ -260,15 +263,15 @@ class _Listing:
 
     def _is_one_file(self, root: Path) -> bool:
         is_list = bool(self.columns.path) and root.suffix.lower() in TABLE_SUFFIXES
-        return not is_list and not is_listing(root, self.suffixes) and exists(root)
+        return not is_list and not is_listing(root, self.suffixes) and os.path.lexists(root)
 
     def entries(self, root: Path) -> Iterator[Entry]:
         if is_pattern(root):
             yield from self._matching(root)
-        elif not exists(root):
-            raise _missing(root)
-        elif other := other_kind(root):  # its writer is not waited for
-            raise DatasetError(f"{name_of(str(root))} is {other}; give a folder or a file{self.or_else}")
+        elif problem := self._problem(root):
+            if not self._costs_itself(root):
+                raise problem
+            yield from self.file(str(root), str(self._relative(root)))
         elif is_folder(root):
             yield from self._folder(root)
         elif self.columns.path and root.suffix.lower() in TABLE_SUFFIXES:
@@ -278,6 +281,20 @@ class _Listing:
         else:
             self._check_table(root)
             yield from self.file(str(root), str(self._relative(root)))
+
+    def _problem(self, root: Path) -> DatasetError | None:
+        """Return the error for a root under which there is neither a file nor a folder."""
+        if not exists(root):
+            return _missing(root)
+        other = other_kind(root)  # its writer is not waited for
+        return DatasetError(f"{name_of(str(root))} is {other}; give a folder or a file{self.or_else}") if other else None
+
+    def _costs_itself(self, root: Path) -> bool:
+        """Return whether a link or a pipe is listed as it is in a folder, because a shell names it with other files.
+
+        One of another suffix may stand for more than an item: a folder of a disk that is not mounted, a list.
+        """
+        return len(self.roots) > 1 and suffix_of(root) in self.suffixes and self._is_one_file(root)
 
     def _relative(self, root: Path) -> PurePath:
         """Return the path of a root that is a file below the folder that such roots share; its name, if it is not there."""

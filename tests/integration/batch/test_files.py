@@ -65,6 +65,23 @@ def test_each_bad_file_is_a_dead_letter_and_the_others_are_done(data: Path, mode
         assert reason in found[name]
 
 
+def test_a_bad_file_that_a_shell_names_costs_itself_as_in_its_folder(data: Path, models: Path, tmp_path: Path) -> None:
+    (data / "b").mkdir()
+    (data / "b" / "dangling.wav").symlink_to("/nonexistent/x.wav")
+    os.mkfifo(data / "b" / "pipe.wav")
+    (data / "b" / "bad.wav").write_bytes(b"no sound")
+    first, *others = sorted(data.glob("*/*.wav"))
+    results = [
+        batch(data, models, tmp_path / "folder", "--workers", "1"),
+        batch(first, models, tmp_path / "names", "--workers", "1", *map(str, others)),
+    ]
+    assert [result.returncode for result in results] == [3, 3], [result.stderr for result in results]
+    sources = "select uri, source from '{}/dead_letters/*.parquet' order by uri"
+    assert query(sources.format(tmp_path / "names")) == query(sources.format(tmp_path / "folder"))
+    assert set(dead_letters(tmp_path / "names")) == {"bad.wav", "dangling.wav", "pipe.wav"}
+    assert heard(tmp_path / "names") == heard(tmp_path / "folder") == {"0.wav": 3, "1.wav": 3}
+
+
 def test_names_that_are_not_utf_8_are_done_and_can_be_turned_back(data: Path, models: Path, tmp_path: Path) -> None:
     odd = data / os.fsdecode(b"caf\xe9") / os.fsdecode(b"\xff.wav")
     odd.parent.mkdir()

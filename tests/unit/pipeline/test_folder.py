@@ -94,6 +94,38 @@ def test_a_pipe_that_is_named_is_told_how_a_list_is_given(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("kind", "name", "says"),
+    [
+        ("link", "x.wav", "x.wav is a link that leads to nothing; mend it, or mount what it leads to"),
+        ("link", "folder", "folder is a link that leads to nothing"),
+        ("link", "list.txt", "list.txt is a link that leads to nothing"),
+        ("pipe", "x.wav", "x.wav is a pipe; give a folder or a file"),
+        ("pipe", "pipe", "pipe is a pipe; give a folder or a file"),
+        ("none", "x.wav", "x.wav does not exist"),
+    ],
+)
+def test_what_cannot_be_read_is_listed_only_where_a_shell_may_have_named_it_as_one_file_of_several(
+    tmp_path: Path, kind: str, name: str, says: str
+) -> None:
+    write_wav(tmp_path / "1.wav", tone(1.0))
+    odd = tmp_path / name
+    if kind == "link":
+        odd.symlink_to("nothing")
+    elif kind == "pipe":
+        os.mkfifo(odd)
+    with pytest.raises(DatasetError, match=says):
+        list(FolderSource([str(odd)], [SoundFile]).list())
+    both = FolderSource([str(tmp_path / "1.wav"), str(odd)], [SoundFile])
+    if name != "x.wav" or kind == "none":
+        with pytest.raises(DatasetError, match=says):
+            list(both.list())
+        return
+    assert list(both.list()) == list(FolderSource([str(tmp_path)], [SoundFile]).list())
+    with pytest.raises(MediaError, match=r"a link that leads to no file|not a file but a pipe"):
+        decode_item(opened(both, list(both.list())[1]), SOUND, 10)
+
+
+@pytest.mark.parametrize(
     ("name", "how"),
     [
         ("rows.csv.gz", "; unpack it: gunzip -k '{}'"),
