@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Collection
 
 # A zip of arrays.
@@ -57,5 +59,29 @@ def _holds_an_array(data: bytes) -> bool:
 
 
 def is_of_a_kind(start: bytes, suffixes: Collection[str]) -> bool:
-    """Return whether a file begins like one of a kind with these suffixes. start: LOOKED_AT bytes, or all of a shorter one."""
-    return suffix_by_content(start, suffixes) != _ANY
+    """Return whether a file begins like one of a kind with these suffixes. start: LOOKED_AT bytes, or all of a shorter one.
+
+    A text does if one of its first two lines has a number in a column: the first may name the columns.
+    """
+    suffix = suffix_by_content(start, suffixes)
+    return _begins_a_table(start) if suffix == _TEXT else suffix != _ANY
+
+
+def _begins_a_table(start: bytes) -> bool:
+    lines = start.removeprefix(codecs.BOM_UTF8).split(b"\n")[:2]
+    has_long_names = len(lines) == 1 and len(start) == LOOKED_AT  # of more columns than are looked at
+    return has_long_names or any(map(_has_a_number, lines))
+
+
+def _has_a_number(line: bytes) -> bool:
+    """Return whether one of the columns holds a number; where spaces are between them, all do: else it may be a sentence."""
+    spaced = line.split()
+    return any(map(_is_number, re.split(rb"[\t;,]", line))) or (bool(spaced) and all(map(_is_number, spaced)))
+
+
+def _is_number(cell: bytes) -> bool:
+    try:
+        float(cell.strip(b'" \r'))
+    except ValueError:
+        return False
+    return True

@@ -180,6 +180,28 @@ def test_arrays_and_texts_that_are_named_are_signals_whatever_their_suffix(tmp_p
         assert [entry.path for entry in FolderSource([str(path)], [SignalFile]).list()] == [path]
 
 
+@pytest.mark.parametrize(
+    ("text", "is_read"),
+    [
+        ("0.1,0.2\n0.3,0.4\n", True),
+        ("\ufefftime;ax\n2024-05-01 10:00;-1e-3\n", True),
+        ('"ax"\r\n"0.5"\r\n', True),
+        ("0.1 0.2\n", True),
+        (",".join(f"channel {number}" for number in range(500)) + "\n" + "0," * 499 + "0\n", True),
+        ("Recordings of line 4, bearing 2\n===============================\n\n0.1,0.2\n", False),
+        ("2024-05-01 10:00:00,123 INFO begun\n2024-05-01 10:00:02,456 INFO ended\n", False),
+        ("", False),
+    ],
+)
+def test_a_text_of_another_suffix_is_a_signal_if_it_begins_with_numbers(tmp_path: Path, text: str, is_read: bool) -> None:
+    (tmp_path / "1.csv").write_text("1,2\n")
+    (tmp_path / "x.log").write_text(text)
+    left_out, names = LeftOut(), [str(tmp_path / "1.csv"), str(tmp_path / "x.log")]
+    listed = [entry.uri for entry in FolderSource(names, [SignalFile]).list(left_out)]
+    assert listed == names[: 1 + is_read]
+    assert left_out.counts == ({} if is_read else {".log": 1})
+
+
 def test_a_named_object_of_no_kind_is_refused_without_a_command_that_works_on_files(s3: S3) -> None:
     s3.put("rows.csv.gz", gzip.compress(b"1,2"))
     with pytest.raises(DatasetError, match=r"^s3://.*/rows.csv.gz is no file that the models take; .*; unpack it$"):
