@@ -41,13 +41,45 @@ def test_a_message_whose_size_is_known_takes_no_more_than_it_may_be() -> None:
         taken = [await asyncio.wait_for(memory.take(None, most), 1) for most in (MIB, MIB, MIB, 9 * MIB)]
         assert taken == [MIB, MIB, MIB, 3 * MIB]
         waits = asyncio.create_task(memory.take(None, 2 * MIB))
-        behind = asyncio.create_task(memory.take(None, 1))  # there is room for it, but others came first
+        await asyncio.sleep(0)
+        assert not waits.done()
         memory.forget(MIB)
         await asyncio.sleep(0)
         assert not waits.done()
-        assert not behind.done()
         memory.keep(MIB, 3 * MIB)
-        assert (await waits, await behind) == (2 * MIB, 1)
+        assert await waits == 2 * MIB
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("comes", ["before there is room", "when there is room"])
+def test_small_messages_pass_a_large_one_that_waits_until_they_have_taken_as_much(comes: str) -> None:
+    async def run() -> None:
+        memory = MessageMemory(max_mib=2, all_mib=6, max_wait_s=60, metrics=Metrics())
+        first, _ = await memory.take(None), await memory.take(None)
+        large = asyncio.create_task(memory.take(None))
+        await asyncio.sleep(0)
+        small = []
+        if comes == "when there is room":
+            memory.keep(MIB, first)  # 2 MiB, and the large one wants 3
+        for _ in range(4):
+            small.append(asyncio.create_task(memory.take(None, MIB)))
+            await asyncio.sleep(0)
+        if comes == "before there is room":
+            assert not any(task.done() for task in small)
+            memory.keep(MIB, first)
+            await asyncio.sleep(0)
+        assert [task.done() for task in (large, *small)] == [False, True, True, False, False]
+        memory.free(MIB)
+        await asyncio.sleep(0)
+        assert [task.done() for task in (large, *small)] == [False, True, True, True, False]
+        memory.free(2 * MIB)  # for both that passed first
+        await asyncio.sleep(0)
+        assert [task.done() for task in (large, *small)] == [False, True, True, True, False]
+        memory.free(MIB)
+        assert await large == 3 * MIB
+        memory.free(3 * MIB)
+        assert await small[3] == MIB
 
     asyncio.run(run())
 
@@ -97,6 +129,8 @@ def test_who_gives_up_at_the_head_lets_in_a_smaller_message_behind_it(end: str) 
         await memory.take(None, 2 * MIB)  # 1 MiB is left
         large = asyncio.create_task(memory.take(0.1 if end == "deadline" else None))
         await asyncio.sleep(0)
+        for _ in range(3):  # they pass it, and no other does
+            memory.forget(await asyncio.wait_for(memory.take(None, MIB), 20))
         small = asyncio.create_task(memory.take(None, 1000))
         await asyncio.sleep(0)
         assert not small.done()
