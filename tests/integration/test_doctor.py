@@ -141,7 +141,11 @@ def test_a_package_that_is_too_old_is_named_with_the_range(tmp_path: Path) -> No
         folder = tmp_path / f"{name}-{number}.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n")
+    for name in ("obstore-1.0", "orjson-1.0"):  # half removed
+        (tmp_path / f"{name}.dist-info").mkdir()
+    (tmp_path / "obstore-1.0.dist-info" / "METADATA").write_text("Name: obstore\n")
     seen = found(doctor("--json", variables={"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}))
+    assert (seen["object-stores"]["state"], seen["service"]["state"]) == ("ok", "ok")
     assert seen["keep"]["what"].endswith("pyarrow 16.1 is installed, and avizor needs >=17")
     assert "torch 3.0.1+cpu is installed, and avizor needs <3,>=2.13" in seen["export"]["what"]
     assert "rich" not in seen["pipeline"]["what"].partition("pyarrow")[2]
@@ -198,6 +202,11 @@ def test_where_only_the_gateways_packages_are_the_others_are_absent(tmp_path: Pa
         failed = found(doctor("--json", "--engine", engine, python=python, variables=alone), 1)
         assert failed["answer"]["failures"] == [engine]
         assert install in failed[engine]["remedy"]
+    for each in tmp_path.glob("gateway/lib/python*/site-packages/*soxr*"):
+        each.unlink()
+    lacking = found(doctor("--json", python=python, variables=alone), 1)
+    assert lacking["answer"]["failures"] == ["always needed"]
+    assert (lacking["always needed"]["what"], lacking["always needed"]["remedy"]) == ("lacks soxr", "pip install 'soxr>=0.5'")
 
 
 def test_a_triton_says_who_it_is_and_which_models_it_serves(models: Path, triton_address: str) -> None:
@@ -291,8 +300,8 @@ def test_a_library_that_never_ends_is_given_up(
 ) -> None:
     for name, value in replaced({"endless": "import time; time.sleep(600)", "quick": ""}).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("avizor_cli.doctor.tries._LIMIT_S", 2.0)
-    assert load_errors(["endless", "quick"]) == {"endless": "it did not end within 2 s", "quick": ""}
+    monkeypatch.setattr("avizor_cli.doctor.tries._LIMIT_S", 10.0)
+    assert load_errors(["endless", "quick"]) == {"endless": "it did not end within 10 s", "quick": ""}
     with Tried("load", "endless") as tried:
         pass
     assert tried.answer("endless")["error"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -68,9 +68,12 @@ def module_of(package: str) -> str:
 @cache
 def installed(package: str) -> str | None:
     """Return the version of a package, "" if it does not say which it is; None if it is not installed."""
-    with suppress(PackageNotFoundError):
-        return version(package)
-    module = module_of(package)
+    try:
+        return version(package) or ""
+    except PackageNotFoundError:
+        module = module_of(package)
+    except (KeyError, TypeError):  # some of its files were removed
+        return ""
     return "" if "." not in module and find_spec(module) else None
 
 
@@ -100,7 +103,7 @@ def modules_to_load() -> list[str]:
 
 def package_findings(errors: Mapping[str, str]) -> Iterator[Finding]:
     """Yield a finding for what is always needed, and for each extra. errors: why a module cannot be loaded."""
-    yield _finding(ALWAYS, needed_of(""), "", "pip install --force-reinstall avizor", errors)
+    yield _finding(ALWAYS, needed_of(""), "", "", errors)
     for extra, purpose in EXTRAS.items():
         install = INSTALL_RUNTIME if extra == "inference" else f"pip install 'avizor[{to_install(extra)}]'"
         yield _finding(extra, needed_of(_parts(extra)), purpose, install, errors)
@@ -115,20 +118,30 @@ def _parts(extra: str) -> str:
 
 
 def _finding(name: str, needed: Sequence[Requirement], purpose: str, install: str, errors: Mapping[str, str]) -> Finding:
+    needed = sorted(needed, key=lambda each: each.name not in NOT_LOADED)  # torch is what people look for
     versions = {each.name: installed(each.name) for each in needed}
     is_needed, details = name == ALWAYS, {"packages": versions}
     faults = {each: fault for each in needed if (fault := _fault(each, errors))}
     if faults:
-        again = " ".join(f"'{each.name}{each.specifier}'" for each in faults)
+        again = _quoted(faults)
         what = ": ".join(filter(None, [purpose, ", ".join(faults.values())]))
         return Finding(name, "wrong", what, f"pip install --force-reinstall {again}", is_needed, details)
     missing = [package for package, number in versions.items() if number is None]
     if missing:
         lacks = f"lacks {named(missing)}" if is_needed or len(missing) < len(versions) else ""
         what = ": ".join(filter(None, [purpose, lacks]))
+        install = install or f"pip install {_quoted(each for each in needed if each.name in missing)}"
         return Finding(name, "wrong" if is_needed else "absent", what, install, is_needed, details)
     here = named([f"{package} {number}".strip() for package, number in versions.items()])
-    return Finding(name, "ok", ": ".join(filter(None, [purpose, here])), "", is_needed, details)
+    unproven = [package for package in versions if package in NOT_LOADED]
+    seen = f" (not loaded: {', '.join(unproven)})" if unproven else ""
+    return Finding(name, "ok", ": ".join(filter(None, [purpose, here])) + seen, "", is_needed, details)
+
+
+def _quoted(needed: Iterable[Requirement]) -> str:
+    """Return packages with their ranges, as `pip install` takes them."""
+    inner = {each: f"[{','.join(sorted(each.extras))}]" if each.extras else "" for each in needed}
+    return " ".join(f"'{each.name}{extras}{each.specifier}'" for each, extras in inner.items())
 
 
 def _fault(needed: Requirement, errors: Mapping[str, str]) -> str:

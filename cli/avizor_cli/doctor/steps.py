@@ -142,8 +142,12 @@ def _models(address: str) -> dict[str, Any]:
 
     with triton_client(address) as client:
         index = client.get_model_repository_index(client_timeout=_ANSWER_S).models
-    named = [{"name": each.name, "version": each.version, "state": each.state, "reason": each.reason} for each in index]
-    return {"models": named}
+    return {
+        "models": [
+            {"name": each.name, "version": each.version, "state": each.state, "reason": shortened(each.reason)}
+            for each in index
+        ]
+    }
 
 
 def _taken(name: str, step: Callable[[], dict[str, Any]]) -> dict[str, Any]:
