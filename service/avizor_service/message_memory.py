@@ -37,7 +37,7 @@ class _Waiter:
 
     def lets_pass(self, wanted: int) -> bool:
         """Return whether a message of so many bytes may pass this one."""
-        return self.passed + wanted <= self.wanted
+        return wanted < self.wanted and self.passed + wanted <= self.wanted
 
 
 class MessageMemory:
@@ -173,8 +173,10 @@ class MessageMemory:
         rate = self._receiving.rate()
         if rate is None:
             return None
-        waiting = sum(waiter.wanted for waiter in self._waiting if not waiter.let_in.done())
-        return max(0, waiting + wanted + self._room.used - self._room.most) / rate
+        waiting = [waiter for waiter in self._waiting if not waiter.let_in.done()]
+        if waiting and (first := waiting[0]).lets_pass(wanted):
+            waiting = [waiter for waiter in waiting if first.lets_pass(waiter.wanted)]
+        return max(0, sum(each.wanted for each in waiting) + wanted + self._room.used - self._room.most) / rate
 
     def _full(self, expected_s: float | None) -> GatewayFull:
         self._rejected.labels("bytes").inc()

@@ -210,6 +210,27 @@ def test_who_would_wait_for_too_long_is_refused_at_once_with_the_wait() -> None:
     asyncio.run(run())
 
 
+def test_a_small_message_does_not_expect_to_wait_for_what_it_will_pass() -> None:
+    async def run() -> None:
+        clock = Clock()
+        memory = MessageMemory(max_mib=2, all_mib=6, max_wait_s=2, metrics=Metrics(), clock=clock)
+        first, second = await memory.take(None), await memory.take(None)
+        for _ in range(5):
+            clock.now += 1.5
+            memory.keep(0, first)
+            first, second = second, await memory.take(None)
+        large = asyncio.create_task(memory.take(None))  # in 1.5 s
+        await asyncio.sleep(0)
+        small = asyncio.create_task(memory.take(1.0, 1000))
+        await asyncio.sleep(0)
+        assert not small.done()
+        memory.keep(MIB, first)
+        assert await small == 1000
+        large.cancel()
+
+    asyncio.run(run())
+
+
 def test_a_message_over_the_limit_names_the_option_and_leaves_its_room() -> None:
     metrics = Metrics()
 
