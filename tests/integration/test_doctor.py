@@ -136,8 +136,17 @@ def test_the_text_is_lines_that_say_what_and_what_to_do(replaced: Callable[[Mapp
     assert lines[-1] == "What has to be mended first: ort."
 
 
+OTHER_RUNTIME = [(name, "1.31.1") for name in ("onnxruntime", "onnxruntime-gpu")]
+
+
 def test_a_package_that_is_too_old_is_named_with_the_range(tmp_path: Path) -> None:
-    for name, number in (("pyarrow", "16.1"), ("torch", "3.0.1+cpu"), ("rich", "99.0rc1"), ("av", "of our own")):
+    for name, number in (
+        ("pyarrow", "16.1"),
+        ("torch", "3.0.1+cpu"),
+        ("rich", "99.0rc1"),
+        ("av", "of our own"),
+        *OTHER_RUNTIME,
+    ):
         folder = tmp_path / f"{name}-{number}.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n")
@@ -146,6 +155,7 @@ def test_a_package_that_is_too_old_is_named_with_the_range(tmp_path: Path) -> No
     (tmp_path / "obstore-1.0.dist-info" / "METADATA").write_text("Name: obstore\n")
     seen = found(doctor("--json", variables={"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}))
     assert (seen["object-stores"]["state"], seen["service"]["state"]) == ("ok", "ok")
+    assert seen["onnxruntime"]["what"].endswith("are both installed, and their files have the same names")
     assert seen["keep"]["what"].endswith("pyarrow 16.1 is installed, and avizor needs >=17")
     assert "torch 3.0.1+cpu is installed, and avizor needs <3,>=2.13" in seen["export"]["what"]
     assert "rich" not in seen["pipeline"]["what"].partition("pyarrow")[2]
