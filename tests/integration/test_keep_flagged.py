@@ -194,9 +194,9 @@ def test_a_killed_gateway_leaves_what_can_be_read_and_the_next_one_goes_on(model
     for round in range(3):
         with gateway(models, *ALPHA, "--keep-flagged", folder) as running:
             seen = len(rows(folder))
-            for _ in range(40):
-                detect(running, *[pb.Item(source="a", audio=odd())] * 8)
-                if len(rows(folder)) > seen + 16:
+            for _ in range(400):
+                detect(running, *[pb.Item(source="a", audio=odd())] * 2)
+                if len(rows(folder)) > seen + 4:
                     break
             os.kill(running.process.pid, 9)
             running.process.wait()
