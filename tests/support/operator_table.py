@@ -1,4 +1,4 @@
-"""Read the operators of torch once in a process. Each export goes through them anew, for a third of the CPU of a small one."""
+"""Read the operators of torch once in a process. Each export goes through them anew, for half of the CPU of a small one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import functools
 import torch
 from torch._export import utils
 from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+from avizor_inference.repository.onnx_graph import OPSET
 
 
 def read_operators_once() -> None:
@@ -33,3 +35,10 @@ def read_operators_once() -> None:
             named[:] = found
 
     utils._materialize_cpp_cia_ops = name_if_there_are_more
+
+
+def read_operators_now() -> None:
+    """The same, for the processes that are forked from this one: it has read them, and starts no thread for it."""
+    read_operators_once()
+    ONNXRegistry.from_torchlib(OPSET)
+    utils._materialize_cpp_cia_ops()

@@ -37,6 +37,8 @@ _LATER = {
         "multiprocessing.popen_spawn_posix",
         "multiprocessing.sharedctypes",
     ),
+    "describe": ("avizor_export.description.command",),
+    "export": ("torch.export._trace", "matplotlib.figure"),
     "fit": ("avizor_export.fitting.command",),
     "serve": ("numpy.ma", "avizor_service.server", "avizor_service.decoders.messages", "avizor_inference.items.signals"),
 }
@@ -55,6 +57,10 @@ def load(names: Sequence[str]) -> None:
         avizor.get_command(click.Context(avizor), name)
         for module in _LATER.get(name, ()):
             importlib.import_module(module)
+    if "export" in names:
+        from support.operator_table import read_operators_now
+
+        read_operators_now()
     gc.freeze()
 
 
