@@ -54,7 +54,7 @@ def odd_items(name: str) -> np.ndarray:
 
 def export(name: str, spec: InputSpec, items: np.ndarray, folder: Path) -> None:
     features = build_front_end(spec)(torch.from_numpy(items)).detach()
-    detector, _ = train_detector(features[:60], features[60:80], is_sound=name == "sounds", most_steps=120)
+    detector, _ = train_detector(features[:60], features[60:80], is_sound=name == "sounds", most_steps=40)
     normal = [NormalRecording("a", item[None]) for item in items[80:]]
     request = ExportRequest(name, "reconstruct", spec, real_items=items[80:88], normal=normal, serving={"max_batch_size": 16})
     export_model(detector, request, folder)
