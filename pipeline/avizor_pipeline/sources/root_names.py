@@ -78,5 +78,9 @@ def _real_folder(folder: Path) -> Path:
 
 
 def _real(path: Path) -> Path:
-    """Return a path without links. A URL has none."""
-    return path if is_url(path) else Path(os.path.realpath(path))
+    """Return a path without links, of which a URL has none. One that leads to nothing stays: `retry` reads what it is then."""
+    if is_url(path):
+        return path
+    if path.is_symlink() and not path.exists():
+        return Path(os.path.realpath(path.parent)) / path.name
+    return Path(os.path.realpath(path))

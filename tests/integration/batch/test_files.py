@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from integration.jobs import batch, query
+from integration.jobs import AVIZOR, batch, query
 from support.sounds import SAMPLE_RATE, tone, write_wav
+from support.warm_starts import warm_run
 
 from avizor_inference.items.containers.detect import AUDIO_SUFFIXES
 from avizor_inference.items.file_access import path_of
@@ -76,10 +77,15 @@ def test_a_bad_file_that_a_shell_names_costs_itself_as_in_its_folder(data: Path,
         batch(first, models, tmp_path / "names", "--workers", "1", *map(str, others)),
     ]
     assert [result.returncode for result in results] == [3, 3], [result.stderr for result in results]
-    sources = "select uri, source from '{}/dead_letters/*.parquet' order by uri"
-    assert query(sources.format(tmp_path / "names")) == query(sources.format(tmp_path / "folder"))
+    letters = "select uri, source, message from '{}/dead_letters/*.parquet' order by uri"
+    assert query(letters.format(tmp_path / "names")) == query(letters.format(tmp_path / "folder"))
     assert set(dead_letters(tmp_path / "names")) == {"bad.wav", "dangling.wav", "pipe.wav"}
     assert heard(tmp_path / "names") == heard(tmp_path / "folder") == {"0.wav": 3, "1.wav": 3}
+    (data / "b" / "dangling.wav").unlink()
+    shutil.copy(first, data / "b" / "dangling.wav")
+    for out in ("names", "folder"):
+        assert warm_run([str(AVIZOR), "retry", str(tmp_path / out), "--workers", "1"]).returncode == 3
+    assert heard(tmp_path / "names") == heard(tmp_path / "folder") == {"0.wav": 3, "1.wav": 3, "dangling.wav": 3}
 
 
 def test_names_that_are_not_utf_8_are_done_and_can_be_turned_back(data: Path, models: Path, tmp_path: Path) -> None:
