@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch._C import DispatchKey
 from torch._export import utils
+from torch._ops import OperatorBase
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from avizor_inference.repository.onnx_graph import OPSET
@@ -35,6 +39,23 @@ def read_operators_once() -> None:
             named[:] = found
 
     utils._materialize_cpp_cia_ops = name_if_there_are_more
+    OperatorBase.py_impl = _without_annotations(OperatorBase.py_impl)  # type: ignore[method-assign]
+
+
+def _without_annotations(py_impl: Callable[..., Any]) -> Callable[..., Any]:
+    """Replace what an export calls 6,000 times, of which most is the making of annotations that nobody reads."""
+
+    def registering(self: Any, key: Any) -> Callable[[Any], Any]:
+        def register(function: Any) -> Any:
+            if not isinstance(key, DispatchKey) or key == DispatchKey.Python or key in self.py_kernels:
+                return py_impl(self, key)(function)
+            self.py_kernels[key] = function
+            self._dispatch_cache.clear()
+            return function
+
+        return register
+
+    return registering
 
 
 def read_operators_now() -> None:
