@@ -16,6 +16,7 @@ from avizor_service.call_record import current_id, current_traceparent
 from avizor_service.engine_results import EngineResults
 from avizor_service.leaving import leave, result_of
 from avizor_service.light_runs import LightRuns
+from avizor_service.outputs import bytes_of
 from avizor_service.threads import LIGHT_BYTES, Threads
 
 Outputs = Mapping[str, Array]
@@ -70,6 +71,8 @@ class EngineRuns:
         (name,) = spec.inputs
         said = (current_id(), current_traceparent())
         request = InferRequest(spec.name, {name: rows}, outputs, spec.version, time_remaining_s(), *said)
+        if self._engine.answers_on_loop and max(rows.nbytes, bytes_of(spec.outputs, outputs) * len(rows)) <= LIGHT_BYTES:
+            return await self._engine.infer_on_loop(request)
         results, light = self._on_this_loop()
         if rows.nbytes <= LIGHT_BYTES:
             answer = await light.run(request, spec.max_batch_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
@@ -19,7 +20,14 @@ from support.tritons import serving_triton
 from avizor_inference.anomaly.engine_calibration import find_calibration
 from avizor_inference.anomaly.p_values import TIE
 from avizor_inference.arrays import Array
-from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_same_digest, engine_kind
+from avizor_inference.engines.base import (
+    Engine,
+    InferRequest,
+    ModelSpec,
+    check_request,
+    check_same_digest,
+    engine_kind,
+)
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.infer_rows import infer_rows
 from avizor_inference.engines.open_engine import open_engine
@@ -58,17 +66,52 @@ class Wrapper(Engine):
         self._inner.close()
 
 
-@pytest.fixture(params=["embedded", "triton", "batching", "wrapped", "openvino", "openvino batching"])
+class OnALoop(Wrapper):
+    """Asks the engine from an event loop, as the gateway does."""
+
+    def __init__(self, inner: Engine) -> None:
+        super().__init__(inner)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def submit(self, request: InferRequest) -> Future[dict[str, Array]]:
+        check_request(self.spec(request.model, request.version), request)  # what is wrong in itself raises here
+        return asyncio.run_coroutine_threadsafe(self._inner.infer_on_loop(request), self._loop)
+
+    def close(self) -> None:
+        super().close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+
+def wrapped(engine: Engine, how: str) -> Engine:
+    return OnALoop(engine) if how == "on a loop" else Wrapper(engine) if how == "wrapped" else engine
+
+
+@pytest.fixture(
+    params=[
+        "embedded",
+        "embedded, wrapped",
+        "triton",
+        "triton, on a loop",
+        "batching",
+        "batching, on a loop",
+        "openvino",
+        "openvino batching",
+    ]
+)
 def engine(request: pytest.FixtureRequest, models: Path) -> Iterator[Engine]:
-    if request.param == "triton":
+    name, _, how = request.param.partition(", ")
+    if name == "triton":
         tested: Engine = TritonEngine(request.getfixturevalue("triton_address"))
-    elif request.param == "batching":
+    elif name == "batching":
         tested = open_engine("ort", ModelRepository(models), device=device(), batching=True)
-    elif request.param.startswith("openvino"):
-        tested = open_engine("openvino", ModelRepository(models), batching=request.param.endswith("batching"))
+    elif name.startswith("openvino"):
+        tested = open_engine("openvino", ModelRepository(models), batching=name.endswith("batching"))
     else:
         tested = EmbeddedEngine(models, device=device())
-    with Wrapper(tested) if request.param == "wrapped" else tested as opened:
+    with wrapped(tested, how) as opened:
         yield opened
 
 

@@ -155,10 +155,11 @@ class GpuPage:
 def _engine(item: pytest.Item) -> str:
     """Return which engine a case runs on, or nothing if it runs on none."""
     parameters = getattr(item, "callspec", None)
-    named = {str(value) for value in parameters.params.values()} if parameters else set()
+    values = parameters.params.values() if parameters else ()
+    named = {part for value in values for part in str(value).split(", ")}
     if "triton" in named or "triton_address" in getattr(item, "fixturenames", ()):
         return "triton"
-    return "onnxruntime" if named & {"embedded", "batching", "wrapped"} else ""
+    return "onnxruntime" if named & {"embedded", "batching"} else ""
 
 
 def _cell(outcomes: Counter[str] | None) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -60,7 +61,11 @@ class Engine(ABC):
     """Runs the models of a repository. Safe to call from several threads. Close it, or use it as a context manager.
 
     An engine that wraps another one implements the four abstract methods; the rest follows from them.
+
+    answers_on_loop: whether `infer_on_loop` costs less than `submit` to those who wait on an event loop.
     """
+
+    answers_on_loop: ClassVar[bool] = False
 
     @abstractmethod
     def spec(self, model: str, version: int | None = None) -> ModelSpec:
@@ -75,6 +80,13 @@ class Engine(ABC):
 
         A request that is wrong in itself raises here, as in infer. Later failures are raised by the future's result().
         """
+
+    async def infer_on_loop(self, request: InferRequest) -> dict[str, Array]:
+        """Run one batch for a caller on an event loop, which goes on meanwhile. See `infer`.
+
+        It is for small requests and answers: they are written and read on the loop.
+        """
+        return await asyncio.wrap_future(self.submit(request))
 
     def infer_light(self, requests: Sequence[InferRequest], waited_s: float = 0.0) -> list[dict[str, Array]] | None:
         """Return the answer to each request, run here and now, if that is known to take no longer than to hand it to a thread.

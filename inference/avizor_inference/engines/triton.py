@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import threading
@@ -17,6 +18,7 @@ from tritonclient.utils import InferenceServerException
 
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_batch_size, check_request, seconds_left
+from avizor_inference.engines.triton_calls import WIRE_TYPES, TritonCalls
 from avizor_inference.error_text import shortened
 from avizor_inference.errors import (
     AvizorError,
@@ -47,7 +49,6 @@ _BUSY = ("Exceeds maximum queue size", "timeout expired")
 # A name to ask about.
 _ANY_MODEL = "avizor"
 
-_WIRE_TYPES = {dtype: name.removeprefix("TYPE_") for dtype, name in TRITON_TYPES.items()}
 _DTYPES = {name: dtype for dtype, name in TRITON_TYPES.items()}
 
 # TensorRT's precision_mode -> the precision that it computes in; the graph's for FP32, the default.
@@ -89,11 +90,14 @@ class TritonEngine(Engine):
     version" is the newest one that the server had loaded when the model was first used.
     """
 
+    answers_on_loop = True
+
     def __init__(self, address: str) -> None:
         self.address = address
         self._client = triton_client(address)
         # On a connection of its own: behind large requests on a slow way, a question is answered late.
         self._asking = triton_client(address, ("grpc.use_local_subchannel_pool", 1))
+        self._calls: TritonCalls | None = None  # of the event loop that asked last
         self._was_ready = False
         self._specs: dict[tuple[str, int | None], ModelSpec] = {}
         self._lock = threading.Lock()
@@ -133,19 +137,15 @@ class TritonEngine(Engine):
         def finish(result: Any, error: InferenceServerException | None) -> None:
             if not future.set_running_or_notify_cancel():
                 return
+            answer: dict[str, Array] | Exception
             try:
-                settle(result, error)
+                answer = self._answer(result, request) if error is None else self._failed(*_told(error), model)
             except Exception as failure:  # a future that is never settled would hold its caller for ever
-                future.set_exception(EngineError(f"the answer of Triton for model {model!r} cannot be read: {failure}"))
-
-        def settle(result: Any, error: InferenceServerException | None) -> None:
-            if error is not None:
-                failure = self._translated(error, model)
-                if not isinstance(failure, EngineBusy):
-                    self._forget_newest()
-                future.set_exception(failure)
+                answer = failure.with_traceback(None)
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
             else:
-                self._deliver(future, model, {name: result.as_numpy(name) for name in outputs})
+                future.set_result(answer)
 
         sent = self._client.async_infer(
             model,
@@ -160,13 +160,27 @@ class TritonEngine(Engine):
         future.add_done_callback(lambda done: sent.cancel() if done.cancelled() else None)
         return future
 
+    async def infer_on_loop(self, request: InferRequest) -> dict[str, Array]:
+        """See Engine.infer_on_loop. A caller that is cancelled cancels the request at the server, too."""
+        started = time.monotonic()
+        spec = self.spec(request.model, request.version)
+        check_request(spec, request)
+        left = seconds_left(request, started)
+        try:
+            result = await self._calls_of_this_loop().infer(request, spec.version, left)
+        except grpc.aio.AioRpcError as error:
+            told = error.code().name, error.details() or ""
+        else:
+            return self._answer(result, request)
+        raise self._failed(*told, request.model)  # not while gRPC's error is handled, which holds the request
+
     def statistics(self, model: str = "", version: int | None = None) -> list[Any]:
         """See Engine.statistics: those of the server, of what all its clients have asked for."""
         wanted = "" if version is None else str(version)
         try:
             answer = self._client.get_inference_statistics(model, wanted, client_timeout=DESCRIBE_TIMEOUT_S)
         except InferenceServerException as error:
-            raise self._translated(error, model) from error
+            raise self._translated(*_told(error), model) from error
         return list(answer.model_stats)
 
     def ready(self, timeout_s: float = 1.0) -> bool:
@@ -175,7 +189,7 @@ class TritonEngine(Engine):
             return False
         # The connection of requests may still be made anew when the other one is there.
         asked = (self._asking,) if self._was_ready else (self._asking, self._client)
-        self._was_ready = all(_is_ready(each, timeout_s) for each in asked)
+        self._was_ready = all(_is_ready(each, timeout_s) for each in asked) and (self._was_ready or self._reaches_calls())
         if not self._was_ready:
             self._forget_newest()
         return self._was_ready
@@ -184,22 +198,44 @@ class TritonEngine(Engine):
         """See Engine.close."""
         if not self._closed:
             self._closed = True
+            self._calls = None
             self._client.close()
             self._asking.close()
 
-    def _deliver(self, future: Future[dict[str, Array]], model: str, answer: dict[str, Array | None]) -> None:
-        """Set the answer, or an error if it is incomplete: Triton's response cache can return an earlier request's outputs."""
+    def _calls_of_this_loop(self) -> TritonCalls:
+        if self._calls is None or self._calls.loop is not asyncio.get_running_loop():
+            self._calls = TritonCalls(self.address, _CHANNEL)
+        return self._calls
+
+    def _reaches_calls(self) -> bool:
+        """Return whether calls from an event loop have a connection, if there were any."""
+        calls = self._calls
+        return calls is None or calls.is_connected()
+
+    def _answer(self, result: triton.InferResult, request: InferRequest) -> dict[str, Array]:
+        """Return the outputs that were asked for. Raises EngineError for an answer that cannot be read, or is incomplete.
+
+        Triton's response cache can return an earlier request's outputs.
+        """
+        try:
+            answer = {name: result.as_numpy(name) for name in request.outputs}
+        except Exception as failure:
+            raise EngineError(f"the answer of Triton for model {request.model!r} cannot be read: {failure}") from failure
         complete = {name: array for name, array in answer.items() if array is not None}
-        if len(complete) == len(answer):
-            future.set_result(complete)
-            return
-        missing = ", ".join(sorted(answer.keys() - complete.keys()))
-        future.set_exception(
-            EngineError(
-                f"Triton at {self.address} answered for model {model!r} without {missing}; with response_cache in its config, "
-                "all clients have to ask for the same outputs"
+        if len(complete) < len(answer):
+            missing = ", ".join(sorted(answer.keys() - complete.keys()))
+            raise EngineError(
+                f"Triton at {self.address} answered for model {request.model!r} without {missing}; with response_cache in its "
+                "config, all clients have to ask for the same outputs"
             )
-        )
+        return complete
+
+    def _failed(self, code: str, text: str, model: str) -> AvizorError:
+        """Return our error for one of Triton's about a request. The server may have come back with other versions."""
+        failure = self._translated(code, text, model)
+        if not isinstance(failure, EngineBusy):
+            self._forget_newest()
+        return failure
 
     def _forget_newest(self) -> None:
         """Ask again which version is the newest: the server may have come back with others. What a version takes is kept."""
@@ -213,7 +249,7 @@ class TritonEngine(Engine):
             metadata = self._client.get_model_metadata(model, wanted, client_timeout=DESCRIBE_TIMEOUT_S)
             config = self._client.get_model_config(model, wanted, client_timeout=DESCRIBE_TIMEOUT_S).config
         except InferenceServerException as error:
-            raise self._translated(error, model) from error
+            raise self._translated(*_told(error), model) from error
         loaded = self._numbers(metadata.versions, model)
         return _spec(config, model, loaded[-1] if version is None else version), loaded
 
@@ -228,9 +264,8 @@ class TritonEngine(Engine):
             )
         return sorted(map(int, versions))
 
-    def _translated(self, error: InferenceServerException, model: str) -> AvizorError:
-        """Return our error for one of Triton's, by its code; by its text only where the code is ambiguous."""
-        code, text = str(error.status()).removeprefix("StatusCode."), error.message()
+    def _translated(self, code: str, text: str, model: str) -> AvizorError:
+        """Return our error for one of Triton's, by the name of its code; by its text only where the code is ambiguous."""
         if code == grpc.StatusCode.DEADLINE_EXCEEDED.name:
             return DeadlineExceeded(f"Triton at {self.address} gave no answer for model {model!r} in time")
         if code == grpc.StatusCode.UNAVAILABLE.name and any(part in text for part in _BUSY):
@@ -244,6 +279,11 @@ class TritonEngine(Engine):
         if code == grpc.StatusCode.INVALID_ARGUMENT.name:
             return InvalidInput(f"Triton refused the request to model {model!r}: {text}")
         return EngineError(f"Triton failed at model {model!r}: {code}: {text}")
+
+
+def _told(error: InferenceServerException) -> tuple[str, str]:
+    """Return the name of the status code of an error, and its text."""
+    return str(error.status()).removeprefix("StatusCode."), error.message()
 
 
 def _not_found(text: str, model: str) -> str:
@@ -266,7 +306,7 @@ def _is_ready(client: triton.InferenceServerClient, timeout_s: float) -> bool:
 
 
 def _input(name: str, array: Array) -> triton.InferInput:
-    tensor = triton.InferInput(name, list(array.shape), _WIRE_TYPES[str(array.dtype)])  # type: ignore[index]
+    tensor = triton.InferInput(name, list(array.shape), WIRE_TYPES[str(array.dtype)])
     tensor.set_data_from_numpy(array)
     return tensor
 

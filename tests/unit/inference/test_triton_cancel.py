@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -72,6 +73,22 @@ def test_a_future_that_is_cancelled_cancels_the_request_at_the_server(slow: tupl
     assert server.arrived.wait(20)
     assert future.cancel()
     assert server.cancelled.wait(20)
+
+
+def test_a_caller_on_an_event_loop_that_is_cancelled_cancels_the_request_at_the_server(
+    slow: tuple[SlowServer, TritonEngine],
+) -> None:
+    server, engine = slow
+
+    async def cancelled() -> None:
+        asking = asyncio.create_task(engine.infer_on_loop(REQUEST))
+        assert await asyncio.to_thread(server.arrived.wait, 20)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert await asyncio.to_thread(server.cancelled.wait, 20)
+
+    asyncio.run(cancelled())
 
 
 def test_after_a_failure_only_the_newest_version_is_asked_for_again(slow: tuple[SlowServer, TritonEngine]) -> None:
