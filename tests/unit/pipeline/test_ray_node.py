@@ -152,15 +152,15 @@ time.sleep(600)
 
 def test_workers_of_a_job_that_is_silent_end_and_a_call_counts_from_the_answer_before_it() -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", SILENT, "3"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ}
+        [sys.executable, "-c", SILENT, "1.5"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ}
     ) as process:
         assert process.stdin
         assert process.stdout
         assert process.stdout.readline() == "begun\n"
         for _ in range(16):  # longer than the job may be silent
-            time.sleep(0.25)
+            time.sleep(0.125)
             process.stdin.write("ping\n")
             process.stdin.flush()
         assert process.poll() is None
-        process.stdin.close()  # two calls more would be needed for another three seconds from now
+        process.stdin.close()  # two calls more would be needed for another 1.5 seconds from now
         assert process.wait(timeout=60) == 1
