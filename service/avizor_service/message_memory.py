@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -24,7 +25,7 @@ _LOOK_S = 0.005
 _LOOKED_AT = 64
 
 
-@dataclass
+@dataclass(eq=False)
 class _Waiter:
     """Waits for room of so many bytes. While it is the first, smaller messages pass it, until they have taken as many.
 
@@ -134,8 +135,9 @@ class MessageMemory:
         while self._waiting and (self._waiting[0].let_in.done() or self._room.take(self._waiting[0].wanted)):
             if not (first := self._waiting.popleft()).let_in.done():
                 first.let_in.set_result(None)
-        for behind in islice(self._waiting, 1, _LOOKED_AT):
+        for behind in list(islice(self._waiting, 1, 1 + _LOOKED_AT)):
             if not behind.let_in.done() and self._take_now(behind.wanted):
+                self._waiting.remove(behind)
                 behind.let_in.set_result(None)
         if self._waiting and self._room.is_shared and not self._looks_again:
             self._looks_again = True
@@ -158,6 +160,8 @@ class MessageMemory:
                 await waiter.let_in
         except BaseException as error:
             if waiter.let_in.cancelled():
+                with suppress(ValueError):  # it was the first, and others were let in since
+                    self._waiting.remove(waiter)
                 self._let_in()  # those behind it may want less
             else:
                 self.free(wanted)

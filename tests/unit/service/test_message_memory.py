@@ -210,6 +210,29 @@ def test_who_would_wait_for_too_long_is_refused_at_once_with_the_wait() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("before", ["were let in", "gave up"])
+def test_small_messages_pass_a_large_one_however_many_did_so_before_them_or_gave_up(before: str) -> None:
+    async def run() -> None:
+        memory = MessageMemory(max_mib=2, all_mib=6, max_wait_s=60, metrics=Metrics())
+        first, _ = await memory.take(None), await memory.take(None)
+        large = asyncio.create_task(memory.take(None))
+        await asyncio.sleep(0)
+        small = [asyncio.create_task(memory.take(None, 1000)) for _ in range(200)]
+        await asyncio.sleep(0)
+        if before == "gave up":
+            for task in small[:150]:
+                task.cancel()
+            await asyncio.sleep(0)
+        memory.keep(2 * MIB, first)  # 1 MiB, and the large one wants 3
+        for _ in range(8):  # an answer is sent, and there is room again for others
+            memory.free(1000)
+            await asyncio.sleep(0)
+        assert (large.done(), sum(not task.done() for task in small)) == (False, 0)
+        large.cancel()
+
+    asyncio.run(run())
+
+
 def test_a_small_message_does_not_expect_to_wait_for_what_it_will_pass() -> None:
     async def run() -> None:
         clock = Clock()
