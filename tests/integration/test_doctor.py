@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import tomllib
 import venv
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,7 +26,7 @@ from support.environment import ROOT
 from avizor_cli.doctor.engines import ENGINES
 from avizor_cli.doctor.machine import instructions
 from avizor_cli.doctor.packages import EXTRAS
-from avizor_cli.doctor.surroundings import GATEWAY_CONNECTIONS, GATEWAY_FILES
+from avizor_cli.doctor.surroundings import GATEWAY_CONNECTIONS, GATEWAY_FILES, look_around
 from avizor_cli.doctor.tries import Tried, load_errors
 from avizor_cli.summaries import WITHOUT_ENGINE
 from avizor_service.open_files import allow_open_files
@@ -293,6 +294,18 @@ def test_surroundings_that_make_other_commands_fail_are_told(tmp_path: Path) -> 
     assert seen["temporary files"]["state"] == "wrong"
     assert seen["temporary files"]["what"].startswith(f"TMPDIR names {tmp_path / 'missing'}, which cannot be written to; ")
     assert (seen["open files"]["state"], seen["open files"]["remedy"]) == ("wrong", "raise `ulimit -n`")
+
+
+@pytest.mark.parametrize("written", ["{0}", "{0}/", "{0}/here/..", "."])
+def test_a_temporary_folder_is_right_however_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", written.format(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    seen = next(each for each in look_around() if each.name == "temporary files")
+    assert (seen.state, seen.details["folder"]) == ("ok", str(tmp_path))
 
 
 def test_it_fails_where_no_temporary_file_can_be_written() -> None:

@@ -37,13 +37,13 @@ def look_around() -> list[Finding]:
 def _temporary_folder() -> Finding:
     name = "temporary files"
     try:
-        folder = Path(tempfile.gettempdir())
+        folder = _absolute(tempfile.gettempdir())
     except FileNotFoundError as error:
         return Finding(name, "wrong", reason(error), remedy(error, ""), is_needed=True)
     free = shutil.disk_usage(folder).free
     details = {"folder": str(folder), "free_bytes": free}
     wanted = next(((each, value) for each in ("TMPDIR", "TEMP", "TMP") if (value := os.environ.get(each))), None)
-    if wanted and Path(wanted[1]).absolute() != folder:
+    if wanted and _absolute(wanted[1]) != folder:
         variable, value = wanted
         what = f"{variable} names {value}, which cannot be written to; {folder} is used"
         return Finding(name, "wrong", what, f"name another folder with {variable}, or make room in that one", details=details)
@@ -83,6 +83,11 @@ def _open_files() -> Finding:
         raised = "raise the hard limit (LimitNOFILE= of systemd, --ulimit nofile= of Docker), or lower --max-connections"
         return Finding(name, "wrong", what, raised, details=details)
     return Finding(name, "ok", f"a process may have {_count(soft)}, and raise that to {_count(hard)}", details=details)
+
+
+def _absolute(folder: str) -> Path:
+    """Return an absolute path without `..`: Python writes that of a variable so, but for `.`, which it leaves."""
+    return Path(os.path.normpath(Path(folder).absolute()))
 
 
 def _size(count: int) -> str:
