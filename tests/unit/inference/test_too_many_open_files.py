@@ -61,12 +61,12 @@ def test_a_command_says_how_to_raise_the_limit(models: Path, tmp_path: Path) -> 
     command = [avizor, "batch", tmp_path / "data", "--models", models, "--model", "normal", "--alpha", "0.05"]
     done = subprocess.run(
         [*map(str, command), "--out", str(tmp_path / "out"), "--workers", "2"],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (13, 13)),
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
     assert done.returncode == 1
-    assert re.search(r"too many open files: this process may have 16\)?; raise `ulimit -n`, and run", done.stderr), done.stderr
+    assert re.search(r"too many open files: this process may have 13\)?; raise `ulimit -n`, and run", done.stderr), done.stderr
     assert "Traceback" not in done.stderr
