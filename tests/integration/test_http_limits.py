@@ -37,14 +37,16 @@ def begun(
     """
     address = urlsplit(running.http_url)
     OPEN[running.http_url] += 1
-    with socket.create_connection((address.hostname or "", address.port or 0), timeout=60) as one:
-        body = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
-        lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", body, *headers]
-        one.sendall("\r\n".join([*lines, "", ""]).encode())
-        while running.metrics()["avizor_in_flight_requests"] != OPEN[running.http_url]:
-            pass
-        yield one
-    OPEN[running.http_url] -= 1
+    try:
+        with socket.create_connection((address.hostname or "", address.port or 0), timeout=60) as one:
+            body = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+            lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", body, *headers]
+            one.sendall("\r\n".join([*lines, "", ""]).encode())
+            while running.metrics()["avizor_in_flight_requests"] != OPEN[running.http_url]:
+                pass
+            yield one
+    finally:  # or the next test would wait for ever
+        OPEN[running.http_url] -= 1
 
 
 def later(answer: Answer, code: int) -> str:
