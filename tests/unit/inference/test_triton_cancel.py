@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -14,7 +15,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.triton import TritonEngine
-from avizor_inference.errors import EngineUnavailable
+from avizor_inference.errors import DeadlineExceeded, EngineUnavailable, InvalidInput
 
 
 class SlowServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
@@ -89,6 +90,16 @@ def test_a_caller_on_an_event_loop_that_is_cancelled_cancels_the_request_at_the_
         assert await asyncio.to_thread(server.cancelled.wait, 20)
 
     asyncio.run(cancelled())
+
+
+def test_a_request_that_is_wrong_is_not_sent_from_an_event_loop_either(slow: tuple[SlowServer, TritonEngine]) -> None:
+    server, engine = slow
+    wrong = replace(REQUEST, inputs={"x": np.zeros((1, 2), np.float32)})
+    with pytest.raises(InvalidInput, match="shape"):
+        asyncio.run(engine.infer_on_loop(wrong))
+    with pytest.raises(DeadlineExceeded):
+        asyncio.run(engine.infer_on_loop(replace(REQUEST, timeout_s=0)))
+    assert not server.arrived.is_set()
 
 
 def test_after_a_failure_only_the_newest_version_is_asked_for_again(slow: tuple[SlowServer, TritonEngine]) -> None:
