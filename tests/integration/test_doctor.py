@@ -25,7 +25,7 @@ from support.environment import ROOT
 
 from avizor_cli.doctor.engines import ENGINES
 from avizor_cli.doctor.machine import instructions
-from avizor_cli.doctor.packages import EXTRAS
+from avizor_cli.doctor.packages import EXTRAS, INSTALL_RUNTIME
 from avizor_cli.doctor.surroundings import GATEWAY_CONNECTIONS, GATEWAY_FILES, look_around
 from avizor_cli.doctor.tries import Tried, load_errors
 from avizor_cli.summaries import WITHOUT_ENGINE
@@ -140,6 +140,19 @@ def test_the_text_is_lines_that_say_what_and_what_to_do(replaced: Callable[[Mapp
 OTHER_RUNTIME = [(name, "1.31.1") for name in ("onnxruntime", "onnxruntime-gpu")]
 
 
+def test_two_builds_of_a_runtime_that_does_not_run_are_not_both_installed_again(
+    replaced: Callable[[Mapping[str, str]], dict[str, str]], tmp_path: Path
+) -> None:
+    variables = replaced({"onnxruntime": "raise ImportError('no')"})
+    for name, number in OTHER_RUNTIME:
+        folder = tmp_path / "replaced" / f"{name}-{number}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n")
+    seen = found(doctor("--json", variables=variables), 1)
+    again = f"pip uninstall onnxruntime-gpu onnxruntime, then {INSTALL_RUNTIME}"
+    assert (seen["ort"]["remedy"], seen["onnxruntime"]["remedy"]) == (again, again)
+
+
 def test_a_package_that_is_too_old_is_named_with_the_range(tmp_path: Path) -> None:
     for name, number in (
         ("pyarrow", "16.1"),
@@ -213,6 +226,10 @@ def test_where_only_the_gateways_packages_are_the_others_are_absent(tmp_path: Pa
         failed = found(doctor("--json", "--engine", engine, python=python, variables=alone), 1)
         assert failed["answer"]["failures"] == [engine]
         assert install in failed[engine]["remedy"]
+    (tmp_path / "rest" / "onnxruntime" / "capi").mkdir(parents=True)  # a package that was not removed whole
+    rest = found(doctor("--json", python=python, variables={"PYTHONPATH": str(tmp_path / "rest")}), 1)
+    assert rest["ort"]["what"].startswith("ONNX Runtime does not run: AttributeError: ")
+    assert rest["ort"]["remedy"] == INSTALL_RUNTIME
     for each in tmp_path.glob("gateway/lib/python*/site-packages/*soxr*"):
         each.unlink()
     lacking = found(doctor("--json", python=python, variables=alone), 1)

@@ -7,13 +7,12 @@ import re
 from typing import Any
 
 from avizor_cli.doctor.finding import Finding, State
-from avizor_cli.doctor.packages import INSTALL_RUNTIME, installed_runtimes
+from avizor_cli.doctor.packages import AGAIN, INSTALL_RUNTIME, installed_runtimes, runtime_again
 from avizor_cli.doctor.tries import Tried
 from avizor_inference.error_text import counted
 
 ENGINES = ("ort", "openvino", "openvino:bf16")
 
-_AGAIN = "install it again: pip install --force-reinstall "
 _WITHOUT_GPU = "choose the CPU by name (--device cpu)"
 
 # What ONNX Runtime's log says of a library that CUDA needs: `... with error: libcudnn.so.9: cannot open shared object file`.
@@ -31,8 +30,7 @@ def ort_findings(tried: Tried | None, asked: str) -> list[Finding]:
     about = {key: value for each in answers.values() for key, value in each.items() if key != "error"}
     runtime = f"ONNX Runtime {about.get('version', '')}".strip()
     if error := answers["version"].get("error") or answers["cpu"].get("error"):
-        again = f"{_AGAIN}{' '.join(installed_runtimes())}"
-        return [Finding("ort", "wrong", f"{runtime} does not run: {error}", again, is_needed=True, details=about)]
+        return [Finding("ort", "wrong", f"{runtime} does not run: {error}", runtime_again(), is_needed=True, details=about)]
     here = Finding("ort", "ok", f"{runtime} computes on the CPU", is_needed=True, details=about)
     return [here, _cuda(answers["gpus"], answers["cuda"].get("error", ""), tried.log)]
 
@@ -50,7 +48,8 @@ def _cuda(seen: dict[str, Any], error: str, log: str) -> Finding:
         why = "" if hidden is None else f" (CUDA_VISIBLE_DEVICES is {hidden!r})"
         return Finding(name, "absent", f"the NVIDIA driver shows no GPU to this process{why}")
     if "CUDAExecutionProvider" not in seen["providers"]:
-        install = f"pip uninstall {' '.join(installed_runtimes())}, then pip install 'avizor[inference]'"
+        other = f"pip uninstall {' '.join(found)}, then " if (found := installed_runtimes()) else ""
+        install = f"{other}pip install 'avizor[inference]'"
         return Finding(name, "absent", f"the driver shows {counted(gpus, 'GPU')}, and this ONNX Runtime has no CUDA", install)
     if error:
         library = _LIBRARY.search(log)
@@ -71,7 +70,7 @@ def openvino_findings(tried: Tried | None, asked: str) -> list[Finding]:
         state: State = "ok"
         what, remedy = f"{runtime} computes on the CPU{' in bf16' if answer is bf16 else ''}", ""
         if error := loaded.get("error") or answer.get("error"):
-            state, what, remedy = "wrong", f"{runtime} does not run: {error}", f"{_AGAIN}openvino"
+            state, what, remedy = "wrong", f"{runtime} does not run: {error}", f"{AGAIN} openvino"
         elif answer.get("lacks_bf16"):
             state, what = "absent", "this processor has no instructions for bf16"
         found.append(Finding(name, state, what, remedy, is_needed=asked == name, details=loaded))

@@ -38,6 +38,7 @@ EXTRAS = {
 # ONNX Runtime with CUDA or without: either will do, and not both, since their files have the same names.
 RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 INSTALL_RUNTIME = "pip install 'avizor[inference-cpu]', or 'avizor[inference]' on a machine with a GPU"
+AGAIN = "install it again: pip install --force-reinstall"
 
 # The module that shows whether a package can be loaded, where it is not named after it.
 MODULES = {
@@ -82,6 +83,14 @@ def installed_runtimes() -> list[str]:
     return [name for name in RUNTIMES if installed(name)]
 
 
+def runtime_again() -> str:
+    """Return how to install ONNX Runtime anew. Of two builds none is kept: each has written over files of the other."""
+    found = installed_runtimes()
+    if len(found) == 1:
+        return f"{AGAIN} {found[0]}"
+    return f"pip uninstall {' '.join(found)}, then {INSTALL_RUNTIME}" if found else INSTALL_RUNTIME
+
+
 def needed_of(extra: str) -> list[Requirement]:
     """Return what an extra needs on this machine, of any ONNX Runtime the one that is here; of "" what is always needed."""
     found = []
@@ -109,7 +118,7 @@ def package_findings(errors: Mapping[str, str]) -> Iterator[Finding]:
         yield _finding(extra, needed_of(_parts(extra)), purpose, install, errors)
     if len(both := installed_runtimes()) > 1:
         what = f"{' and '.join(both)} are both installed, and their files have the same names"
-        yield Finding("onnxruntime", "wrong", what, f"pip uninstall {' '.join(both)}, then {INSTALL_RUNTIME}")
+        yield Finding("onnxruntime", "wrong", what, runtime_again())
 
 
 def _parts(extra: str) -> str:
@@ -153,4 +162,4 @@ def _fault(needed: Requirement, errors: Mapping[str, str]) -> str:
         if number and not needed.specifier.contains(Version(number), prereleases=True):
             return f"{needed.name} {number} is installed, and avizor needs {needed.specifier}"
     error = errors.get(module_of(needed.name))
-    return f"{needed.name} {number} cannot be loaded ({error})" if error else ""
+    return f"{f'{needed.name} {number}'.strip()} cannot be loaded ({error})" if error else ""
