@@ -69,14 +69,15 @@ class Catalogue:
 
         Raises ModelNotFound, VersionRefused, EngineUnavailable, and what Engine.infer raises.
         """
-        with self._lock:
-            if not version and (newest := self._newest.get(name)):
-                return newest
-        with self._opening:  # many first calls of a version come at once
+        if found := self.opened(name, version):
+            return found
+        with self._opening:  # many first calls of a version come at once: the others find what the first one has opened
+            if found := self.opened(name, version):
+                return found
             opened = self._proven_when_asked(name, version) if version else self._first_proven(name)
-        with self._lock:  # a look may have found another one meanwhile
-            opened = self._open.setdefault((name, opened.version.version), opened)
-            return opened if version else self._newest.setdefault(name, opened)
+            with self._lock:  # a look may have found another one meanwhile
+                opened = self._open.setdefault((name, opened.version.version), opened)
+                return opened if version else self._newest.setdefault(name, opened)
 
     def opened(self, name: str, version: int = 0) -> OpenVersion | None:
         """Return a version that is open, the newest for 0, or None. Never waits: for the event loop."""

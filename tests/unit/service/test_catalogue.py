@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import CalibrationError, ModelNotFound, VersionRefused
 from avizor_inference.repository.models import ModelRepository
-from avizor_service.catalogue import Catalogue
+from avizor_service.catalogue import Catalogue, OpenVersion
 
 
 def test_a_version_is_opened_once_and_0_is_the_newest(models: Path) -> None:
@@ -72,3 +74,32 @@ def test_what_is_open_is_found_without_asking_the_engine_and_the_newest_is_asked
         model.forget_newest()
         assert (catalogue.opened("digits"), catalogue.opened("digits", 1)) == (None, model)
         assert catalogue.open("digits") is model
+
+
+class FarEngine(EmbeddedEngine):
+    """Counts how often it is asked which versions it has. It says so when as many callers more are about to ask."""
+
+    def __init__(self, models: Path, callers: int) -> None:
+        super().__init__(models)
+        self.asked, self.want = 0, threading.Barrier(callers + 1)
+
+    def loaded(self, model: str) -> list[int]:
+        self.asked += 1
+        if self.asked == 1:
+            self.want.wait(20)
+        return [1]
+
+
+def test_calls_that_come_while_a_model_is_opened_do_not_ask_the_engine_one_after_the_other(models: Path) -> None:
+    callers = 8
+    with FarEngine(models, callers) as engine, ThreadPoolExecutor(callers + 1) as threads:
+        catalogue = Catalogue(ModelRepository(models), engine)
+
+        def late() -> OpenVersion:
+            engine.want.wait(20)
+            return catalogue.open("digits")
+
+        first = threads.submit(catalogue.open, "digits")
+        others = [threads.submit(late) for _ in range(callers)]
+        assert {each.result() for each in others} == {first.result()}
+        assert engine.asked == 2  # by the first call: which versions it has, and whether the files are to be verified
