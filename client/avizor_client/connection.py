@@ -38,8 +38,9 @@ _OPTIONS = [
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_send_message_length", -1),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    # A call whose message is larger than this is not tried again; by default that is every picture.
-    ("grpc.per_rpc_retry_buffer_size", 256 << 20),
+    # A call whose message is larger than this is not tried again; gRPC's default is less than a picture. It is what a gateway
+    # takes by default: there gRPC refuses a larger one, in words that could mean "try again", as often as it is sent.
+    ("grpc.per_rpc_retry_buffer_size", 64 << 20),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 5000),
     # A gateway that is silent during a call is pinged, and away if it does not answer: its machine may be gone, which no packet

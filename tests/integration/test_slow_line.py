@@ -12,7 +12,7 @@ from integration.far_network import far_network
 from integration.gateway import gateway, png
 
 from avizor_client import Client
-from avizor_client.errors import DeadlineExceeded, InvalidArgument
+from avizor_client.errors import DeadlineExceeded, InvalidArgument, TooLarge
 
 NOISE = np.random.default_rng(0).integers(0, 256, (1000, 1000)).astype(np.uint8)
 PICTURE = png(NOISE)  # 1 MB
@@ -48,3 +48,12 @@ def test_a_request_that_the_client_gave_up_names_its_size_and_the_setting(models
         said = r"no answer in time; allow more \(timeout_s\) or send less .* had 1\.0 MiB, .* slow line, and see whether"
         with pytest.raises(DeadlineExceeded, match=said):
             client.classify("digits", [PICTURE])
+
+
+def test_a_message_that_is_larger_than_a_gateway_takes_is_sent_once(models: Path) -> None:
+    """gRPC itself refuses it, in words that could mean "try again". To send it five times is to send 350 MiB."""
+    with gateway(models, "--alpha", 0.05) as running, Client(running.address) as client:
+        with pytest.raises(TooLarge, match=r"--max-message-mib"):
+            client.classify("digits", [bytes(70 << 20)])
+        counts = running.metrics().items()
+        assert sum([value for name, value in counts if "avizor_requests_total" in name and "Classify" in name]) == 1
