@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -17,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from avizor_inference.daemon_threads import DaemonThreads
 from avizor_inference.digests import digest_of, sha256_of_file
 from avizor_inference.durable_files import temporary_name
 from avizor_inference.error_text import reason, remedy
@@ -140,28 +143,39 @@ class PartWriter:
 
     def close(self) -> dict[str, str]:
         """Finish the parts under their final names; return their digests by path. A table without rows has no part."""
-        digests = {}
-        for table in TABLES:
-            if table in self._taken:
-                digests.update(self._taken[table])
-                continue
-            path = part_path(self._out, table, self._shard)
-            if self.counts[table]:
-                self._flush(table)
-                with self._writing(path):
-                    self._writers[table].close()
-                    digests[f"{table}/{path.name}"] = sha256_of_file(self._temporary[table])
-                    publish(self._temporary[table], path)
-            else:  # of a worker that died before its commit; or all rows were dropped
-                with self._writing(path):
-                    for left in (path, self._temporary[table]):
-                        left.unlink(missing_ok=True)
+        digests: dict[str, str] = {}
+        sent: list[tuple[OutputPath, Future[None]]] = []
+        with DaemonThreads(len(TABLES)) as threads:  # a part is on its way to the disk, or a store, while the next is written
+            try:
+                for table in TABLES:
+                    if table in self._taken:
+                        digests.update(self._taken[table])
+                    elif path := self._finished(table):
+                        digests[f"{table}/{path.name}"] = sha256_of_file(self._temporary[table])
+                        sent.append((path, threads.submit(partial(publish, self._temporary[table], path))))
+            finally:
+                wait([published for _, published in sent])  # or one might come late, beside what is written after an error
+        for path, published in sent:
+            with self._writing(path):
+                published.result()
         return digests
 
     def commit(self, commit: Commit) -> None:
         """Make the shard count."""
         with self._writing(commit_path(self._out, self._shard)):
             write_commit(self._out, commit, new=True)
+
+    def _finished(self, table: str) -> OutputPath | None:
+        """Close the part of a table, and return its final name; None if the table has no rows."""
+        path = part_path(self._out, table, self._shard)
+        with self._writing(path):
+            if self.counts[table]:
+                self._flush(table)
+                self._writers[table].close()
+                return path
+            for left in (path, self._temporary[table]):  # of a worker that died before its commit; or all rows were dropped
+                left.unlink(missing_ok=True)
+        return None
 
     def _flush(self, table: str) -> None:
         """Write the first rows as a row group."""
