@@ -9,6 +9,7 @@ this process, which has imported all that they need: so hundreds of points take 
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import shutil
@@ -75,15 +76,14 @@ def run(data: Path, models: Path, out: OutputPath, act: str) -> None:
 def kill_after(point: int, log: Path, changes: Sequence[tuple[Any, str]] = CHANGES) -> None:
     """Make this process end after so many changes of the disk, and write the name of each into the log before."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    write, made = os.write, 0
+    write, made = os.write, itertools.count(1)  # of all threads together
 
     def wrapped(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def change(*arguments: Any, **named: Any) -> Any:
-            nonlocal made
             result = call(*arguments, **named)
-            made += 1
+            number = next(made)
             write(descriptor, f"{name}\n".encode())
-            if made == point:
+            if number == point:
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
 
