@@ -61,7 +61,8 @@ def _holds_an_array(data: bytes) -> bool:
 def is_of_a_kind(start: bytes, suffixes: Collection[str]) -> bool:
     """Return whether a file begins like one of a kind with these suffixes. start: LOOKED_AT bytes, or all of a shorter one.
 
-    A text does if one of its first two lines has a number in a column: the first may name the columns.
+    A text does if one of its first two lines has a number in a column: the first may name the columns. If that
+    is longer than LOOKED_AT, the second is taken to have one.
     """
     suffix = suffix_by_content(start, suffixes)
     return _begins_a_table(start) if suffix == _TEXT else suffix != _ANY
