@@ -151,7 +151,8 @@ class PartWriter:
                     if table in self._taken:
                         digests.update(self._taken[table])
                     elif path := self._finished(table):
-                        digests[f"{table}/{path.name}"] = sha256_of_file(self._temporary[table])
+                        with self._writing(path):
+                            digests[f"{table}/{path.name}"] = sha256_of_file(self._temporary[table])
                         sent.append((path, threads.submit(partial(publish, self._temporary[table], path))))
             finally:
                 wait([published for _, published in sent])  # or one might come late, beside what is written after an error

@@ -125,6 +125,17 @@ def test_a_part_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> 
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+def test_a_part_that_goes_before_it_is_whole_is_told_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    writer = PartWriter(tmp_path, SHARD, rows=1)
+    for table in ("windows", "dead_letters"):
+        writer.add(table, {"uri": "1.wav"})
+    (begun,) = (tmp_path / "dead_letters").iterdir()
+    begun.unlink()
+    with pytest.raises(JobError, match=r"dead_letters/.*\.parquet cannot be written .*; finished shards are kept"):
+        writer.close()
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
 def test_counts_of_a_source_add_up() -> None:
     both = SourceCount(recordings=3, anomalies=1, short=1) + SourceCount(recordings=2, not_judged=1)
     assert both == SourceCount(recordings=5, anomalies=1, not_judged=1, short=1)
