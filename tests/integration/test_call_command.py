@@ -270,7 +270,6 @@ def test_an_item_that_is_too_large_costs_the_others_nothing(folder: Path) -> Non
     assert answers["giant.wav"]["message"] == "it has more than 1024 MiB; use a batch job"
 
 
-@pytest.mark.usefixtures("tried_again_at_once")
 def test_a_pipe_is_read_once_though_another_item_is_too_large(folder: Path) -> None:
     with Path("large.wav").open("wb") as file:
         file.truncate(70 << 20)
