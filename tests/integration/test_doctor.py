@@ -335,6 +335,21 @@ def test_it_fails_where_no_temporary_file_can_be_written() -> None:
     assert seen["/dev/shm"]["state"] == "wrong"
 
 
+FULL = 'mount -t tmpfs -o size=4k tmpfs /dev/shm && { head -c 8192 /dev/zero > /dev/shm/full; exec "$@"; }'
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode != 0,
+    reason="this user may not mount a folder of its own",
+)
+def test_shared_memory_that_is_full_is_to_be_emptied() -> None:
+    code = "from avizor_cli.doctor.surroundings import look_around; print(look_around()[1].text)"
+    command = ["unshare", "-rm", "sh", "-c", FULL, "sh", sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "end what fills it" in result.stdout
+    assert "mount" not in result.stdout
+
+
 def test_a_library_that_never_ends_is_given_up(
     monkeypatch: pytest.MonkeyPatch, replaced: Callable[[Mapping[str, str]], dict[str, str]]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -22,6 +23,7 @@ _LEAST_TEMPORARY = 256 * _MIB
 # `avizor serve --workers` has its counts and metrics there. A process that writes to memory files of a full one is killed.
 _SHARED = Path("/dev/shm")  # noqa: S108 - a private folder is made in it
 _LEAST_SHARED = 8 * _MIB
+_EMPTY = "end what fills it, or make it larger (--shm-size of Docker)"
 
 # Open files that a command needs, and those that `avizor serve` allows itself (avizor_service/open_files.py).
 _LEAST_FILES = 256
@@ -65,11 +67,12 @@ def _shared_memory() -> Finding:
             file.write(b"x")
         free = shutil.disk_usage(_SHARED).free
     except OSError as error:
-        return Finding(name, "wrong", f"it cannot be written to ({reason(error)}); {use}", "mount it for this user")
+        mend = _EMPTY if error.errno == errno.ENOSPC else "mount it for this user"
+        return Finding(name, "wrong", f"it cannot be written to ({reason(error)}); {use}", mend)
     details = {"free_bytes": free}
     if free < _LEAST_SHARED:
         what = f"{_size(free)} are free, and {use}"
-        return Finding(name, "wrong", what, "end what fills it, or make it larger (--shm-size of Docker)", details=details)
+        return Finding(name, "wrong", what, _EMPTY, details=details)
     return Finding(name, "ok", f"{_size(free)} free", details=details)
 
 
