@@ -1,4 +1,4 @@
-"""engines/triton.py: a request that is cancelled is cancelled at the server too, and what a version takes is kept."""
+"""engines/triton.py: cancelled, wrong and failed requests, and outages, with a server that does what the test says."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ class SlowServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         self.arrived, self.cancelled, self.fail = threading.Event(), threading.Event(), threading.Event()
         self.described = 0
 
-    def ModelMetadata(  # noqa: N802 - gRPC's name
+    def ServerReady(  # noqa: N802 - gRPC's name
+        self, request: service_pb2.ServerReadyRequest, context: grpc.ServicerContext
+    ) -> service_pb2.ServerReadyResponse:
+        return service_pb2.ServerReadyResponse(ready=True)
+
+    def ModelMetadata(  # noqa: N802
         self, request: service_pb2.ModelMetadataRequest, context: grpc.ServicerContext
     ) -> service_pb2.ModelMetadataResponse:
         self.described += 1
@@ -52,13 +57,18 @@ class SlowServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         context.abort(grpc.StatusCode.UNAVAILABLE, "the server goes away")
 
 
+def started(servicer: SlowServer, port: int = 0) -> tuple[grpc.Server, int]:
+    server = grpc.server(ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    return server, port
+
+
 @pytest.fixture
 def slow() -> Iterator[tuple[SlowServer, TritonEngine]]:
     servicer = SlowServer()
-    server = grpc.server(ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
+    server, port = started(servicer)
     with TritonEngine(f"127.0.0.1:{port}") as engine:
         yield servicer, engine
     servicer.fail.set()
@@ -100,6 +110,30 @@ def test_a_request_that_is_wrong_is_not_sent_from_an_event_loop_either(slow: tup
     with pytest.raises(DeadlineExceeded):
         asyncio.run(engine.infer_on_loop(replace(REQUEST, timeout_s=0)))
     assert not server.arrived.is_set()
+
+
+def test_after_an_outage_it_is_ready_when_calls_from_an_event_loop_have_a_connection_too() -> None:
+    servicer = SlowServer()
+    servicer.fail.set()
+    server, port = started(servicer)
+
+    async def outage(engine: TritonEngine) -> None:
+        nonlocal server
+        with pytest.raises(EngineUnavailable):
+            await engine.infer_on_loop(REQUEST)
+        assert await asyncio.to_thread(engine.ready)
+        await asyncio.to_thread(server.stop(None).wait)
+        assert not await asyncio.to_thread(engine.ready)
+        server, _ = started(servicer, port)
+        async with asyncio.timeout(20):
+            while not await asyncio.to_thread(engine.ready):
+                await asyncio.sleep(0.05)
+        assert engine._calls
+        assert engine._calls.is_connected()
+
+    with TritonEngine(f"127.0.0.1:{port}") as engine:
+        asyncio.run(outage(engine))
+    server.stop(None).wait()
 
 
 def test_after_a_failure_only_the_newest_version_is_asked_for_again(slow: tuple[SlowServer, TritonEngine]) -> None:
