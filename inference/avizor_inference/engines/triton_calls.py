@@ -10,6 +10,7 @@ import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2
 
 from avizor_inference.engines.base import InferRequest
+from avizor_inference.errors import EngineError
 from avizor_inference.repository.triton_config import TRITON_TYPES
 
 # Triton's name for each type of numpy, in requests.
@@ -35,9 +36,14 @@ class TritonCalls:
         )
 
     async def infer(self, request: InferRequest, version: int, timeout_s: float | None) -> triton.InferResult:
-        """Return what the server answers. A caller that is cancelled cancels the request there, too. Raises AioRpcError."""
+        """Return what the server answers. A caller that is cancelled cancels the request there, too.
+
+        Raises AioRpcError, and EngineError for what is no answer of Triton's protocol.
+        """
         metadata = (("traceparent", request.traceparent),) if request.traceparent else None
         answer = await self._infer(_message(request, version), timeout=timeout_s, metadata=metadata)
+        if answer is None:  # gRPC's way to say that the bytes could not be read
+            raise EngineError(f"the server answered for model {request.model!r} with what is no message of Triton's protocol")
         return triton.InferResult(answer)
 
     def is_connected(self) -> bool:
