@@ -128,7 +128,7 @@ def test_the_text_is_lines_that_say_what_and_what_to_do(replaced: Callable[[Mapp
     result = doctor(variables=replaced({"onnxruntime": "raise ImportError('no')"}))
     assert (result.returncode, result.stderr) == (1, "")
     lines = result.stdout.splitlines()
-    assert re.fullmatch(r"Avizor \d.*, Python 3\.\d+\.\d+, Linux .*", lines[0])
+    assert re.fullmatch(rf"Avizor \d.*, Python 3\.\d+\.\d+ \({re.escape(sys.executable)}\), Linux .*", lines[0])
     assert any(
         re.match(r"  ort +WRONG +ONNX Runtime does not run: ImportError.*: no; install it again: pip ", line) for line in lines
     )

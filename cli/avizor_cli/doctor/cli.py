@@ -40,9 +40,9 @@ _NEXT = "`avizor models check --models FOLDER` verifies the files of a model rep
 def doctor(engine: str, as_json: bool) -> None:
     """Say which engines and extras are here, and why not the others: what is missing, too old, or cannot be loaded.
 
-    Each engine computes a small model, on the CPU and on a GPU. Packages are loaded, but torch, torchvision and ray, which
-    take seconds. `absent` is no fault, and `WRONG` is one. Exit code 1 if what is always needed does not work, if ONNX Runtime
-    is installed and does not compute, or if --engine does not work.
+    Each engine computes a small model, on the CPU and on a GPU. Packages are loaded, except torch, torchvision and ray,
+    which take seconds. `absent` is no fault, and `WRONG` is one. Exit code 1 if what is always needed does not work, if ONNX
+    Runtime is installed and does not compute, or if --engine does not work.
     """
     address = _address(engine)
     with ExitStack() as stack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -16,13 +17,14 @@ _GIB = 2**30
 
 @dataclass(frozen=True)
 class Machine:
-    """Holds the facts. memory in bytes; cores and memory: those that this process may use.
+    """Holds the facts. memory in bytes; cores and memory: those that this process may use. executable: of this Python.
 
     instructions: for each kind that makes models faster, whether the processor has it; none where it does not tell.
     """
 
     avizor: str
     python: str
+    executable: str
     system: str
     cores: int
     cores_of_machine: int
@@ -40,7 +42,7 @@ class Machine:
         lacks = [name for name, there in self.instructions.items() if not there]
         words = [", ".join(has), f"no {', '.join(lacks)}" if lacks else ""]
         return [
-            f"Avizor {self.avizor}, Python {self.python}, {self.system}",
+            f"Avizor {self.avizor}, Python {self.python} ({self.executable}), {self.system}",
             f"{cores}, {memory}",
             ": ".join(filter(None, [self.processor, "; ".join(filter(None, words))])),
         ]
@@ -53,6 +55,7 @@ def look_at_machine() -> Machine:
     return Machine(
         avizor=version("avizor"),
         python=platform.python_version(),
+        executable=sys.executable,
         system=f"{platform.system()} {platform.release()} on {platform.machine()}",
         cores=usable_cores(),
         cores_of_machine=os.cpu_count() or 1,
