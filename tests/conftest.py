@@ -33,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("avizor", deadline=None, derandomize=True)
     settings.load_profile("avizor")
     read_operators_once()
+    os.environ.setdefault("NUMBA_OPT", "0")  # librosa is compiled once in each environment, for a few values
     gc.disable()
     if not on_gpu():  # or a machine with a GPU would test something else
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
