@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from avizor_inference.engines.int8_sums import lacks_vnni
+from avizor_inference.error_text import counted
 from avizor_inference.this_machine import available_memory, cpu_flags, cpuinfo, total_memory, usable_cores
 
 _GIB = 2**30
@@ -35,8 +36,8 @@ class Machine:
 
     def lines(self) -> list[str]:
         """Return them in words."""
-        few = f" of {self.cores_of_machine}" if self.cores < self.cores_of_machine else ""
-        cores = f"{self.cores}{few} core{'' if f'{self.cores}{few}' == '1' else 's'}"
+        few = f"{self.cores} of " if self.cores < self.cores_of_machine else ""
+        cores = f"{few}{counted(self.cores_of_machine if few else self.cores, 'core')}"
         memory = f"{self.memory_free / _GIB:.1f} of {self.memory / _GIB:.1f} GiB of memory free"
         has = [name for name, there in self.instructions.items() if there]
         lacks = [name for name, there in self.instructions.items() if not there]

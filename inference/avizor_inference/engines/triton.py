@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_batch_size, check_request, seconds_left
-from avizor_inference.engines.triton_calls import WIRE_TYPES, TritonCalls
+from avizor_inference.engines.triton_calls import TritonCalls
 from avizor_inference.error_text import shortened
 from avizor_inference.errors import (
     AvizorError,
@@ -34,7 +34,7 @@ from avizor_inference.errors import (
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.calibration import EngineClass, RunPrecision
 from avizor_inference.repository.models import VERSION_PATTERN
-from avizor_inference.repository.triton_config import TRITON_TYPES, asks_for_gpu, digest_of_version
+from avizor_inference.repository.triton_config import DATATYPES, TRITON_TYPES, asks_for_gpu, digest_of_version
 
 # Metadata and configuration are small: a server that does not send them in this time counts as away.
 DESCRIBE_TIMEOUT_S = 10.0
@@ -127,11 +127,8 @@ class TritonEngine(Engine):
 
     def submit(self, request: InferRequest) -> Future[dict[str, Array]]:
         """See Engine.submit. A future that is cancelled before the answer cancels the request at the server, too."""
-        started = time.monotonic()
         model, outputs = request.model, request.outputs
-        spec = self.spec(model, request.version)
-        check_request(spec, request)
-        left = seconds_left(request, started)
+        spec, left = self._checked(request)
         future: Future[dict[str, Array]] = Future()
 
         def finish(result: Any, error: InferenceServerException | None) -> None:
@@ -149,7 +146,7 @@ class TritonEngine(Engine):
 
         sent = self._client.async_infer(
             model,
-            [_input(name, array) for name, array in request.inputs.items()],
+            [_input(spec.inputs[name], array) for name, array in request.inputs.items()],
             finish,
             model_version=str(spec.version),
             outputs=[triton.InferRequestedOutput(name) for name in outputs],
@@ -162,12 +159,9 @@ class TritonEngine(Engine):
 
     async def infer_on_loop(self, request: InferRequest) -> dict[str, Array]:
         """See Engine.infer_on_loop. A caller that is cancelled cancels the request at the server, too."""
-        started = time.monotonic()
-        spec = self.spec(request.model, request.version)
-        check_request(spec, request)
-        left = seconds_left(request, started)
+        spec, left = self._checked(request)
         try:
-            result = await self._calls_of_this_loop().infer(request, spec.version, left)
+            result = await self._calls_of_this_loop().infer(request, spec, left)
         except grpc.aio.AioRpcError as error:
             told = error.code().name, error.details() or ""
         else:
@@ -201,6 +195,13 @@ class TritonEngine(Engine):
             self._calls = None
             self._client.close()
             self._asking.close()
+
+    def _checked(self, request: InferRequest) -> tuple[ModelSpec, float | None]:
+        """Return what a request is for, and the seconds that are left for it. Raises what Engine.submit raises."""
+        started = time.monotonic()
+        spec = self.spec(request.model, request.version)
+        check_request(spec, request)
+        return spec, seconds_left(request, started)
 
     def _calls_of_this_loop(self) -> TritonCalls:
         if self._calls is None or self._calls.loop is not asyncio.get_running_loop():
@@ -305,8 +306,8 @@ def _is_ready(client: triton.InferenceServerClient, timeout_s: float) -> bool:
     return False
 
 
-def _input(name: str, array: Array) -> triton.InferInput:
-    tensor = triton.InferInput(name, list(array.shape), WIRE_TYPES[str(array.dtype)])
+def _input(spec: TensorSpec, array: Array) -> triton.InferInput:
+    tensor = triton.InferInput(spec.name, list(array.shape), DATATYPES[spec.dtype])
     tensor.set_data_from_numpy(array)
     return tensor
 

@@ -9,12 +9,9 @@ import grpc
 import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2
 
-from avizor_inference.engines.base import InferRequest
+from avizor_inference.engines.base import InferRequest, ModelSpec
 from avizor_inference.errors import EngineError
-from avizor_inference.repository.triton_config import TRITON_TYPES
-
-# Triton's name for each type of numpy, in requests.
-WIRE_TYPES = {str(dtype): name.removeprefix("TYPE_") for dtype, name in TRITON_TYPES.items()}
+from avizor_inference.repository.triton_config import DATATYPES
 
 _METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
@@ -35,13 +32,13 @@ class TritonCalls:
             response_deserializer=service_pb2.ModelInferResponse.FromString,
         )
 
-    async def infer(self, request: InferRequest, version: int, timeout_s: float | None) -> triton.InferResult:
-        """Return what the server answers. A caller that is cancelled cancels the request there, too.
+    async def infer(self, request: InferRequest, spec: ModelSpec, timeout_s: float | None) -> triton.InferResult:
+        """Return what the server answers for a version. A caller that is cancelled cancels the request there, too.
 
         Raises AioRpcError, and EngineError for what is no answer of Triton's protocol.
         """
         metadata = (("traceparent", request.traceparent),) if request.traceparent else None
-        answer = await self._infer(_message(request, version), timeout=timeout_s, metadata=metadata)
+        answer = await self._infer(_message(request, spec), timeout=timeout_s, metadata=metadata)
         if answer is None:  # gRPC's way to say that the bytes could not be read
             raise EngineError(f"the server answered for model {request.model!r} with what is no message of Triton's protocol")
         return triton.InferResult(answer)
@@ -52,10 +49,10 @@ class TritonCalls:
         return state is grpc.ChannelConnectivity.READY
 
 
-def _message(request: InferRequest, version: int) -> service_pb2.ModelInferRequest:
-    message = service_pb2.ModelInferRequest(model_name=request.model, model_version=str(version), id=request.request_id)
+def _message(request: InferRequest, spec: ModelSpec) -> service_pb2.ModelInferRequest:
+    message = service_pb2.ModelInferRequest(model_name=request.model, model_version=str(spec.version), id=request.request_id)
     for name, array in request.inputs.items():
-        message.inputs.add(name=name, datatype=WIRE_TYPES[str(array.dtype)], shape=array.shape)
+        message.inputs.add(name=name, datatype=DATATYPES[spec.inputs[name].dtype], shape=array.shape)
         message.raw_input_contents.append(array.tobytes())
     for name in request.outputs:
         message.outputs.add(name=name)

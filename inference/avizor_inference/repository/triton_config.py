@@ -34,7 +34,7 @@ _DIGITS = 9  # of the largest number in a parameter: every engine's integers can
 # Engines that compute in the process that opens them, as `--engine` names them.
 EnginesHere = Literal["ort", "openvino", "openvino:bf16"]
 
-# numpy's dtype name -> the name in config.pbtxt and (without TYPE_) on Triton's wire.
+# numpy's dtype name -> the name in config.pbtxt.
 TRITON_TYPES: dict[DType, str] = {
     "uint8": "TYPE_UINT8",
     "int32": "TYPE_INT32",
@@ -42,6 +42,9 @@ TRITON_TYPES: dict[DType, str] = {
     "float32": "TYPE_FP32",
     "float64": "TYPE_FP64",
 }
+
+# numpy's dtype name -> the name in requests and answers of Triton's protocol.
+DATATYPES: dict[DType, str] = {dtype: name.removeprefix("TYPE_") for dtype, name in TRITON_TYPES.items()}
 
 
 def parse_config(text: str, where: str) -> ModelConfig:

@@ -150,9 +150,9 @@ class PartWriter:
                 for table in TABLES:
                     if table in self._taken:
                         digests.update(self._taken[table])
-                    elif path := self._finished(table):
-                        with self._writing(path):
-                            digests[f"{table}/{path.name}"] = sha256_of_file(self._temporary[table])
+                    elif finished := self._finished(table):
+                        path, digest = finished
+                        digests[f"{table}/{path.name}"] = digest
                         sent.append((path, threads.submit(partial(publish, self._temporary[table], path))))
             finally:
                 wait([published for _, published in sent])  # or one might come late, beside what is written after an error
@@ -166,14 +166,14 @@ class PartWriter:
         with self._writing(commit_path(self._out, self._shard)):
             write_commit(self._out, commit, new=True)
 
-    def _finished(self, table: str) -> OutputPath | None:
-        """Close the part of a table, and return its final name; None if the table has no rows."""
+    def _finished(self, table: str) -> tuple[OutputPath, str] | None:
+        """Close the part of a table, and return its final name and its digest; None if the table has no rows."""
         path = part_path(self._out, table, self._shard)
         with self._writing(path):
             if self.counts[table]:
                 self._flush(table)
                 self._writers[table].close()
-                return path
+                return path, sha256_of_file(self._temporary[table])
             for left in (path, self._temporary[table]):  # of a worker that died before its commit; or all rows were dropped
                 left.unlink(missing_ok=True)
         return None

@@ -11,11 +11,12 @@ import numpy as np
 
 from avizor_inference.arrays import Array
 from avizor_inference.errors import AnswerTooLarge, InvalidInput
+from avizor_inference.repository.triton_config import DATATYPES
 from avizor_service.http.json_messages import object_of, one_at_a_time
 from avizor_service.http.open_messages import text_of
 from avizor_service.open_inference.infer import TensorAnswer, TensorRequest, WantedOutput
 from avizor_service.open_inference.parameters import check_input_parameters, check_parameters, class_count
-from avizor_service.open_inference.tensors import DATATYPES, InputTensor, OutputTensor
+from avizor_service.open_inference.tensors import InputTensor, OutputTensor
 from avizor_service.threads import LIGHT_BYTES, Threads
 
 # How many bytes of a body are JSON, if others follow.

@@ -11,11 +11,11 @@ from tritonclient.grpc import service_pb2 as pb
 from avizor_inference.engines.run_statistics import no_statistics
 from avizor_inference.errors import AvizorError, EngineUnavailable, InvalidInput, ModelNotFound
 from avizor_inference.items.tensor_spec import TensorSpec
+from avizor_inference.repository.triton_config import DATATYPES
 from avizor_service.calls import Call
 from avizor_service.catalogue import Catalogue
 from avizor_service.gateway import Gateway
 from avizor_service.open_inference.infer import opened, version_number
-from avizor_service.open_inference.tensors import DATATYPES
 
 # Extensions of the protocol that the gateway has, in Triton's words.
 EXTENSIONS = ("classification", "model_configuration", "binary_tensor_data", "parameters", "statistics")

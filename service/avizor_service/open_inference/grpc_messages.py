@@ -11,9 +11,10 @@ from tritonclient.grpc import service_pb2 as pb
 
 from avizor_inference.arrays import Array
 from avizor_inference.errors import InvalidInput
+from avizor_inference.repository.triton_config import DATATYPES
 from avizor_service.open_inference.infer import TensorAnswer, TensorRequest, WantedOutput
 from avizor_service.open_inference.parameters import Value, check_input_parameters, check_parameters, class_count
-from avizor_service.open_inference.tensors import DATATYPES, InputTensor
+from avizor_service.open_inference.tensors import InputTensor
 
 # The field of InferTensorContents that holds the values of each datatype, with its numpy dtype.
 _FIELDS: dict[str, str] = {

@@ -10,12 +10,13 @@ import numpy as np
 
 from avizor_inference.arrays import Array
 from avizor_inference.errors import InvalidInput, ModelNotFound, UnknownOutput
+from avizor_inference.repository.triton_config import DATATYPES
 from avizor_service.calls import Call
 from avizor_service.catalogue import OpenVersion
 from avizor_service.gateway import Gateway
 from avizor_service.newest import by_newest
 from avizor_service.open_inference.classification import classified
-from avizor_service.open_inference.tensors import DATATYPES, InputTensor, OutputTensor, read_inputs
+from avizor_service.open_inference.tensors import InputTensor, OutputTensor, read_inputs
 
 # A version is a number of at most so many digits: every engine's integers can hold it.
 _VERSION = re.compile(r"[0-9]{1,18}")

@@ -11,11 +11,8 @@ import numpy as np
 
 from avizor_inference.arrays import Array
 from avizor_inference.errors import BatchTooLarge, InvalidInput
-from avizor_inference.items.tensor_spec import DType, TensorSpec
-from avizor_inference.repository.triton_config import TRITON_TYPES
-
-# numpy's dtype name -> the protocol's, of the types that models of Avizor have.
-DATATYPES: dict[DType, str] = {dtype: name.removeprefix("TYPE_") for dtype, name in TRITON_TYPES.items()}
+from avizor_inference.items.tensor_spec import TensorSpec
+from avizor_inference.repository.triton_config import DATATYPES
 
 # Of text: each value is its length in four bytes, and then its bytes.
 BYTES = "BYTES"

@@ -190,15 +190,21 @@ def test_large_messages_that_come_slowly_hold_up_no_small_one_for_which_others_m
     asyncio.run(run())
 
 
+async def one_in_1_5_s(memory: MessageMemory, clock: Clock) -> int:
+    """Fill the room for two messages while one is received every 1.5 s; return what the first that is there has taken."""
+    first, second = await memory.take(None), await memory.take(None)
+    for _ in range(5):
+        clock.now += 1.5
+        memory.keep(0, first)
+        first, second = second, await memory.take(None)
+    return first
+
+
 def test_who_would_wait_for_too_long_is_refused_at_once_with_the_wait() -> None:
     async def run() -> None:
         clock = Clock()
         memory = MessageMemory(max_mib=2, all_mib=6, max_wait_s=2, metrics=Metrics(), clock=clock)
-        first, second = await memory.take(None), await memory.take(None)
-        for _ in range(5):
-            clock.now += 1.5
-            memory.keep(0, first)
-            first, second = second, await memory.take(None)
+        first = await one_in_1_5_s(memory, clock)
         next_one = asyncio.create_task(memory.take(None))  # in 1.5 s
         await asyncio.sleep(0)
         with pytest.raises(GatewayFull) as refused:
@@ -237,11 +243,7 @@ def test_a_small_message_does_not_expect_to_wait_for_what_it_will_pass() -> None
     async def run() -> None:
         clock = Clock()
         memory = MessageMemory(max_mib=2, all_mib=6, max_wait_s=2, metrics=Metrics(), clock=clock)
-        first, second = await memory.take(None), await memory.take(None)
-        for _ in range(5):
-            clock.now += 1.5
-            memory.keep(0, first)
-            first, second = second, await memory.take(None)
+        first = await one_in_1_5_s(memory, clock)
         large = asyncio.create_task(memory.take(None))  # in 1.5 s
         await asyncio.sleep(0)
         small = asyncio.create_task(memory.take(1.0, 1000))
