@@ -4,43 +4,31 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 
-# The limits of the container that this process is in, by cgroup v2.
-_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
-_MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+from avizor_inference.control_groups import core_limit, memory_left, memory_limit
 
 
 def usable_cores() -> int:
     """Return the number of cores that this process may use, at least one. A container's CPU limit is rounded up."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        return min(cores, cores_of_limit(_CPU_LIMIT.read_text(encoding="ascii")))
-    except (OSError, ValueError):
-        return cores
-
-
-def cores_of_limit(text: str) -> int:
-    """Return the cores that a cgroup's `cpu.max` allows: `QUOTA PERIOD` in microseconds. Raises ValueError for `max PERIOD`."""
-    quota, period = map(int, text.split())
-    return max(1, -(-quota // period))
+    return min(filter(None, [cores, core_limit()]))
 
 
 def available_memory() -> int:
-    """Return what is free on this machine, in bytes, or less if the container of this process has a lower limit."""
-    return _memory("MemAvailable")
+    """Return what is free on this machine, in bytes, or less if the container of this process has less left."""
+    free, left = _memory("MemAvailable"), memory_left()
+    return free if left is None else min(free, left)
 
 
 def total_memory() -> int:
     """Return what this machine has, in bytes, or less if the container of this process has a lower limit."""
-    return _memory("MemTotal")
+    total, limit = _memory("MemTotal"), memory_limit()
+    return total if limit is None else min(total, limit)
 
 
 def _memory(field: str) -> int:
     (size,) = re.findall(rf"^{field}:\s+(\d+) kB$", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
-    with suppress(OSError, ValueError):  # no such limit: `max`
-        return min(int(size) * 1024, int(_MEMORY_LIMIT.read_text(encoding="ascii")))
     return int(size) * 1024
 
 

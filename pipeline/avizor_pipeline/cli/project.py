@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
 
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.finite_range import FiniteRange
+from avizor_inference.this_machine import usable_cores
 from avizor_pipeline.projection.colours import COLOURS
 from avizor_pipeline.projection.project import MOST_POINTS, ProjectionRequest, project
 from avizor_pipeline.projection.write import ProjectionReport
@@ -79,7 +79,7 @@ _MOST_THREADS = 2
     "--threads",
     metavar="N",
     type=click.IntRange(min=1),
-    default=min(_MOST_THREADS, os.cpu_count() or 1),
+    default=min(_MOST_THREADS, usable_cores()),
     show_default="2",
     help="Threads; with more than two, two runs may differ.",
 )
