@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 
 from avizor_inference.errors import JobError
@@ -14,7 +14,7 @@ from avizor_pipeline.engine_wait import ENGINE_WAIT_S, wait_line
 from avizor_pipeline.model_groups import shared_graphs
 from avizor_pipeline.runners.attempts import Attempt
 from avizor_pipeline.runners.base import Done
-from avizor_pipeline.runners.worker import LOOK_EVERY_S, Worker, WorkerOptions
+from avizor_pipeline.runners.worker import LOOK_EVERY_S, Worker, WorkerDied, WorkerOptions
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.output_files import OutputPath
@@ -122,7 +122,7 @@ class _Run:
             worker = self.idle.pop()
             try:
                 self.busy[worker.begin(attempt.task)] = worker, attempt
-            except BrokenExecutor:  # it died between two tasks
+            except WorkerDied:  # it died between two tasks
                 worker.close()
                 self.idle.append(worker)
                 self.again.appendleft(attempt)
@@ -149,7 +149,7 @@ class _Run:
         place = worker.place
         try:
             commit = future.result()
-        except BrokenExecutor:
+        except WorkerDied:
             self._bury(worker, attempt, place)
             commit = None
         else:

@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 import traceback
-from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -53,6 +53,10 @@ _SPAWN = multiprocessing.get_context("spawn")
 _NO_MEMORY = 86
 
 
+class WorkerDied(Exception):
+    """Is raised for a task whose process has ended, and is caught in this folder. No task raises it itself."""
+
+
 @dataclass(frozen=True)
 class WorkerOptions:
     """Holds what every worker of a job is told when it starts.
@@ -78,7 +82,7 @@ class Worker:
         self._seen, self._looked, self._quiet = 0, 0.0, 0.0
 
     def begin(self, task: Task) -> Future[Done | None]:
-        """Start a task; the result is what was done, or None for a trial. Raises BrokenExecutor if the process has died."""
+        """Start a task; the result is what was done, or None for a trial. Raises WorkerDied if the process has died."""
         self._watch.reset()
         self._seen, self._looked, self._quiet = 0, time.monotonic(), 0.0
         if self._process is not None:
@@ -140,7 +144,7 @@ class _Process:
     def submit(self, task: Task) -> Future[Done | None]:
         """See Worker.begin."""
         if not self._process.is_alive():
-            raise BrokenExecutor("the process has died")
+            raise WorkerDied("the process has died")
         return self._thread.submit(self._result, task)
 
     def kill(self) -> None:
@@ -160,7 +164,7 @@ class _Process:
             self._connection.send(task)
             result: Done | _Failed | None = self._connection.recv()
         except (EOFError, OSError) as error:
-            raise BrokenExecutor("the process has died") from error
+            raise WorkerDied("the process has died") from error
         if isinstance(result, _Failed):
             raise result.error from RuntimeError(f"in a worker\n{result.where}")
         return result

@@ -10,9 +10,12 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures.thread import BrokenThreadPool
 from pathlib import Path
 from typing import NoReturn
 
+from avizor_inference.engines.base import InferRequest
+from avizor_inference.engines.in_process import InProcessEngine
 from avizor_inference.errors import AvizorError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.kinds.audio import SoundFile
@@ -43,6 +46,15 @@ def _raise_local() -> NoReturn:
     raise Local("it is of no module")
 
 
+def _break_engine() -> None:
+    """What engines say from now on whose library has a pool of threads that is broken."""
+
+    def infer(self: InProcessEngine, request: InferRequest) -> NoReturn:
+        raise BrokenThreadPool("a thread of the library could not begin")
+
+    InProcessEngine.infer = infer  # type: ignore[method-assign]
+
+
 ACTS = {
     b"KILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
     b"ABORT": os.abort,
@@ -51,6 +63,7 @@ ACTS = {
     b"MEMORY": lambda: bytes(2**62),
     b"GPUFULL": _fill_gpu,
     b"LOCAL": _raise_local,
+    b"BROKEN": _break_engine,
 }
 
 

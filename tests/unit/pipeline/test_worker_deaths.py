@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from concurrent.futures.thread import BrokenThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,16 @@ def test_an_error_that_cannot_be_sent_ends_the_job_in_its_own_words_with_its_tra
     with pytest.raises(RuntimeError, match=r"^Local: it is of no module$") as ended:
         list(run_job(settings, out, plan_job(settings, out), LocalRunner(1)))
     assert "_raise_local" in str(ended.value.__cause__)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_pool_of_threads_that_breaks_in_a_library_is_no_death_of_the_worker(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "0.wav").write_bytes(b"BROKEN")
+    write_wav(tmp_path / "data" / "1.wav", tone(1.0, seed=0))
+    settings, out = JobRequest((str(tmp_path / "data"),), ("kinds",), models).to_settings(), tmp_path / "out"
+    with pytest.raises(BrokenThreadPool, match="a thread of the library could not begin"):
+        list(run_job(settings, out, plan_job(settings, out), LocalRunner(1)))
     assert multiprocessing.active_children() == []
 
 
