@@ -11,11 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from support.environment import DATA, on_gpu
-from support.gpu_page import GpuPage, Machine
-from support.operator_table import read_operators_once
-from support.small_models import export_lookup, export_small_models
+from support.made_once import made_once
 from support.tritons import serving_triton, triton_image
 from support.warm_starts import note_environment, start_own_processes_warm
 from triton_server.install import TritonInstall, install
@@ -24,21 +21,33 @@ HANDLERS: dict[int, Any] = {}  # of signals, at the start of the run
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """SIGTERM ends a run as Ctrl-C does: fixtures stop what they started, a Triton server above all.
-
-    Hypothesis draws the same examples in every run, and measures no time: the tests share their cores.
-    """
+    """SIGTERM ends a run as Ctrl-C does: fixtures stop what they started, a Triton server above all."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     HANDLERS.update({number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)})
-    settings.register_profile("avizor", deadline=None, derandomize=True)
-    settings.load_profile("avizor")
-    read_operators_once()
     os.environ.setdefault("NUMBA_OPT", "0")  # librosa is compiled once in each environment, for a few values
     gc.disable()
     if not on_gpu():  # or a machine with a GPU would test something else
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     else:
+        from support.gpu_page import GpuPage, Machine
+
         config.pluginmanager.register(GpuPage(Machine.here(triton_image() or "no image was named")))
+    only_hands_out = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
+    if not only_hands_out:
+        prepare_libraries()
+
+
+def prepare_libraries() -> None:
+    """Load what a process needs that runs tests. The one that hands them out to others starts them four seconds sooner without.
+
+    Hypothesis draws the same examples in every run, and measures no time: the tests share their cores.
+    """
+    from hypothesis import settings
+    from support.operator_table import read_operators_once
+
+    settings.register_profile("avizor", deadline=None, derandomize=True)
+    settings.load_profile("avizor")
+    read_operators_once()
 
 
 @pytest.hookimpl(trylast=True)
@@ -105,17 +114,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     `normal` is calibrated with 30 recordings of three windows from each of the sources `a` and `b`; `transfers` with 40
     rows of the source `a`.
     """
-    folder = tmp_path_factory.mktemp("repository") / "models"
-    export_small_models(folder)
-    return folder
+    from support.small_models import export_small_models
+
+    return made_once(tmp_path_factory, "repository", lambda folder: export_small_models(folder / "models")) / "models"
 
 
 @pytest.fixture(scope="session")
 def lookup(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of one model, `lookup` (tensor), at some of whose inputs a run fails."""
-    folder = tmp_path_factory.mktemp("lookup") / "models"
-    export_lookup(folder)
-    return folder
+    from support.small_models import export_lookup
+
+    return made_once(tmp_path_factory, "lookup", lambda folder: export_lookup(folder / "models")) / "models"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,33 @@
+"""Make a folder of files once for all workers of a run."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], object]) -> Path:
+    """Return a folder of this worker that `fill` has filled, here or in another worker of this run.
+
+    Each worker has a copy: its tests may change it, and put it back. The one that comes first makes it; others wait for it.
+    """
+    folder = factory.mktemp(name)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        fill(folder)
+        return folder
+    original = factory.getbasetemp().parent / "made-once" / name
+    original.mkdir(parents=True, exist_ok=True)
+    with (original / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (original / "whole").exists():
+            shutil.rmtree(original / "being-made", ignore_errors=True)  # of one that failed
+            (original / "being-made").mkdir()
+            fill(original / "being-made")
+            (original / "being-made").rename(original / "whole")
+    shutil.copytree(original / "whole", folder, dirs_exist_ok=True)
+    return folder
