@@ -55,7 +55,9 @@ def run_to_end(
     with ExitStack() as stack:
         stack.enter_context(kept.with_job_file(out, settings))
         # Of the last files the summary, which is next, says it.
-        show = stack.enter_context(show_progress(plan.files, lambda met: once.lines(met) if met.files < plan.files else ()))
+        show = stack.enter_context(
+            show_progress(plan.files, lambda met: once.lines(met) if met.files < plan.files else (), judges=bool(calibrated))
+        )
 
         def on_section(section: SectionRecord) -> None:
             outcome.add_section(section)

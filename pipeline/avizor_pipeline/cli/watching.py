@@ -29,7 +29,7 @@ from avizor_pipeline.live.wav_head import PcmFormat
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.reporting.job_summary import summarise, write_summary
 from avizor_pipeline.reporting.metrics import BatchMetrics
-from avizor_pipeline.reporting.progress import counted
+from avizor_pipeline.reporting.progress import counted, found
 from avizor_pipeline.reporting.summary import summary_lines
 from avizor_pipeline.reporting.surprises import SaidOnce
 from avizor_pipeline.reporting.watch_metrics import WatchMetrics
@@ -179,9 +179,9 @@ class Watching:
                 self.metrics.count(commit, calibrations.calibrated)
                 for line in self._once.lines(self.outcome):
                     click.echo(f"avizor watch: {line}", err=True)
-                self._show()
+                self._show(judges=bool(calibrations.calibrated))
 
-    def _show(self) -> None:
+    def _show(self, judges: bool) -> None:
         """Say what was done, at a bounded pace."""
         now, outcome = time.monotonic(), self.outcome
         if now - self._line_at < _LINE_EVERY_S or outcome.files_of_this_run <= 0:  # earlier ones come first
@@ -189,11 +189,7 @@ class Watching:
         self._line_at = now
         new = outcome.files_of_this_run
         items = counted(new, "item") if new == outcome.files else f"{counted(outcome.files, 'item')}, {new}"
-        click.echo(
-            f"avizor watch: {items} of this run, "
-            f"{counted(outcome.anomalies, 'anomaly', 'anomalies')}, {counted(outcome.dead_letters, 'dead letter')}",
-            err=True,
-        )
+        click.echo(f"avizor watch: {items} of this run, {found(outcome, judges)}", err=True)
 
     def _end(self, models: Sequence[JobModel]) -> int:
         """Write what is made of the tables if all that was planned is done, and return the exit code."""

@@ -20,10 +20,12 @@ LINE_EVERY_SHARE = 0.01
 
 
 @contextmanager
-def show_progress(files: int, notes: Callable[[Outcome], Iterable[str]] = lambda _: ()) -> Iterator[Callable[[Outcome], None]]:
+def show_progress(
+    files: int, notes: Callable[[Outcome], Iterable[str]] = lambda _: (), *, judges: bool = True
+) -> Iterator[Callable[[Outcome], None]]:
     """Show progress over this number of files on standard error; the yielded function takes what the job came to so far.
 
-    notes: what to say besides; its lines come above the bar.
+    notes: what to say besides; its lines come above the bar. judges: see `found`.
     """
     console, started = Console(stderr=True, highlight=False), time.monotonic()
 
@@ -32,7 +34,7 @@ def show_progress(files: int, notes: Callable[[Outcome], Iterable[str]] = lambda
             console.print(f"avizor batch: {line}", soft_wrap=True, markup=False)
 
     if not console.is_terminal:
-        yield _lines(console, files, started, say)
+        yield _lines(console, files, started, say, judges)
         return
     columns = (TextColumn("avizor batch"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[status]}"))
     with Progress(*columns, console=console) as bar:
@@ -40,12 +42,15 @@ def show_progress(files: int, notes: Callable[[Outcome], Iterable[str]] = lambda
 
         def show(outcome: Outcome) -> None:
             say(outcome)
-            bar.update(task, completed=outcome.files_so_far, status=_status(outcome, files, time.monotonic() - started))
+            status = _status(outcome, files, time.monotonic() - started, judges)
+            bar.update(task, completed=outcome.files_so_far, status=status)
 
         yield show
 
 
-def _lines(console: Console, files: int, started: float, say: Callable[[Outcome], None]) -> Callable[[Outcome], None]:
+def _lines(
+    console: Console, files: int, started: float, say: Callable[[Outcome], None], judges: bool
+) -> Callable[[Outcome], None]:
     last = started
 
     def show(outcome: Outcome) -> None:
@@ -55,21 +60,26 @@ def _lines(console: Console, files: int, started: float, say: Callable[[Outcome]
         if now - last < max(LINE_EVERY_S, LINE_EVERY_SHARE * (now - started)) and outcome.files < files:
             return
         last = now
-        status = _status(outcome, files, now - started)
+        status = _status(outcome, files, now - started, judges)
         console.print(f"avizor batch: {_number(outcome.files_so_far)}/{files} items, {status}", soft_wrap=True)
 
     return show
 
 
-def _status(outcome: Outcome, files: int, seconds: float) -> str:
+def _status(outcome: Outcome, files: int, seconds: float, judges: bool) -> str:
     """Return the rate of this run, the time left, and what was found so far."""
     items = outcome.files_so_far - outcome.earlier_files - outcome.earlier_in_part
-    found = f"{counted(outcome.anomalies, 'anomaly', 'anomalies')}, {counted(outcome.dead_letters, 'dead letter')}"
     if not items and outcome.files == files:
-        return f"nothing was left to do, {found}"
+        return f"nothing was left to do, {found(outcome, judges)}"
     left = _seconds_left(outcome, files, items, seconds)
     time_left = "time left not known yet" if left is None else f"{timedelta(seconds=round(left))} left"
-    return f"{speed(items / max(seconds, 1e-9))}, {time_left}, {found}"
+    return f"{speed(items / max(seconds, 1e-9))}, {time_left}, {found(outcome, judges)}"
+
+
+def found(outcome: Outcome, judges: bool) -> str:
+    """Return what was found so far. judges: whether a model has a calibration; without one nothing is said of anomalies."""
+    anomalies = f"{counted(outcome.anomalies, 'anomaly', 'anomalies')}, " if judges else ""
+    return f"{anomalies}{counted(outcome.dead_letters, 'dead letter')}"
 
 
 def _seconds_left(outcome: Outcome, files: int, items: float, seconds: float) -> float | None:

@@ -82,6 +82,15 @@ def test_recordings_shorter_than_a_window_are_not_judged_and_the_summary_says_so
     assert windows == [(1, 0)]
 
 
+@pytest.mark.parametrize(("model", "found"), [("kinds", "0 dead letters"), ("normal", "0 anomalies, 0 dead letters")])
+def test_progress_speaks_of_anomalies_only_where_a_model_judges(models: Path, tmp_path: Path, model: str, found: str) -> None:
+    recording = write_wav(tmp_path / "data" / "a" / "1.wav", tone(3 * 4096 / SAMPLE_RATE, seed=100))
+    words = ("batch", recording, "--models", models, "--model", model, "--out", tmp_path / "out", "--alpha", "0.05")
+    result = warm_run([str(AVIZOR), *map(str, words)], timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert re.search(rf"^avizor batch: 1/1 items, \S+ items?/s, 0:00:00 left, {found}$", result.stderr, re.MULTILINE)
+
+
 def test_a_source_that_was_never_calibrated_is_judged_by_all_others_and_the_summary_says_so(
     models: Path, tmp_path: Path
 ) -> None:

@@ -188,7 +188,7 @@ def test_nothing_is_said_of_a_model_that_was_never_calibrated(models: Path, tmp_
     shutil.rmtree(tmp_path / "models" / "normal" / "1" / "calibrations")
     recording(tmp_path / "incoming" / "a" / "0.wav")
     with Watch(tmp_path / "incoming", tmp_path / "models", tmp_path / "out") as watch:
-        watch.wait_for("0.wav")
+        watch.wait_for_log("1 item of this run, 0 dead letters")
         assert watch.stop() == 0, watch.log
         assert "is active any more" not in watch.log
 
@@ -213,7 +213,7 @@ def test_a_calibration_that_is_taken_away_goes_on_and_that_is_said_once(models: 
     assert len(ids) == 1
     with Watch(incoming, tmp_path / "models", tmp_path / "out") as watch:
         recording(incoming / "a" / "later.wav")
-        watch.wait_for_log("4 items, 1 of this run, ")
+        watch.wait_for_log("4 items, 1 of this run, 0 anomalies, 0 dead letters")
         assert watch.stop() == 0, watch.log
 
 
