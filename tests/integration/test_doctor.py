@@ -303,13 +303,18 @@ def test_a_gpu_on_which_cuda_does_not_run_is_wrong_with_the_reason(tmp_path: Pat
     assert "pip install 'onnxruntime-gpu[cuda,cudnn]'" in seen["ort on a GPU"]["remedy"]
 
 
+def may_mount() -> bool:
+    return subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
+
+
 def test_surroundings_that_make_other_commands_fail_are_told(tmp_path: Path) -> None:
     def few_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (200, 1000))
 
     seen = found(doctor("--json", variables={"TMPDIR": str(tmp_path / "missing")}, prepare=few_files))
     assert seen["temporary files"]["state"] == "wrong"
-    assert seen["temporary files"]["what"].startswith(f"TMPDIR names {tmp_path / 'missing'}, which cannot be written to; ")
+    assert seen["temporary files"]["what"].startswith(f"TMPDIR names {tmp_path / 'missing'}, which does not exist; ")
+    assert seen["temporary files"]["remedy"] == "make that folder or name another folder with TMPDIR"
     assert (seen["open files"]["state"], seen["open files"]["remedy"]) == ("wrong", "raise `ulimit -n`")
 
 
@@ -325,6 +330,37 @@ def test_a_temporary_folder_is_right_however_it_is_written(
     assert (seen.state, seen.details["folder"]) == ("ok", str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ("touch {0}", "which is no folder; /tmp is used; name another folder with TMPDIR"),
+        (
+            "mkdir {0} && mount -t tmpfs -o size=4k tmpfs {0} && head -c 8192 /dev/zero > {0}/full",
+            "which cannot be written to (no space left on device); /tmp is used; make room in it or name another folder",
+        ),
+        (
+            "mkdir {0} && mount -t tmpfs -o ro tmpfs {0}",
+            "which cannot be written to (read-only file system); /tmp is used; let this user write to it or name",
+        ),
+    ],
+)
+def test_why_temporary_files_are_elsewhere_is_told(tmp_path: Path, made: str, said: str) -> None:
+    if "mount" in made and not may_mount():
+        pytest.skip("this user may not mount a folder of its own")
+    code = "from avizor_cli.doctor.surroundings import look_around; print(look_around()[0].text)"
+    script = f'{made.format(tmp_path / "named")}; exec "$@"'
+    inside = ["unshare", "-rm"] if "mount" in made else []
+    result = subprocess.run(
+        [*inside, "sh", "-c", script, "sh", sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env=os.environ | {"TMPDIR": str(tmp_path / "named")},
+    )
+    assert result.stdout.startswith(f"TMPDIR names {tmp_path / 'named'}, {said}")
+
+
 def test_it_fails_where_no_temporary_file_can_be_written() -> None:
     def no_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -338,10 +374,7 @@ def test_it_fails_where_no_temporary_file_can_be_written() -> None:
 FULL = 'mount -t tmpfs -o size=4k tmpfs /dev/shm && { head -c 8192 /dev/zero > /dev/shm/full; exec "$@"; }'
 
 
-@pytest.mark.skipif(
-    subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode != 0,
-    reason="this user may not mount a folder of its own",
-)
+@pytest.mark.skipif(not may_mount(), reason="this user may not mount a folder of its own")
 def test_shared_memory_that_is_full_is_to_be_emptied() -> None:
     code = "from avizor_cli.doctor.surroundings import look_around; print(look_around()[1].text)"
     command = ["unshare", "-rm", "sh", "-c", FULL, "sh", sys.executable, "-c", code]

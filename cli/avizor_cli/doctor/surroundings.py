@@ -46,9 +46,10 @@ def _temporary_folder() -> Finding:
     details = {"folder": str(folder), "free_bytes": free}
     wanted = next(((each, value) for each in ("TMPDIR", "TEMP", "TMP") if (value := os.environ.get(each))), None)
     if wanted and _absolute(wanted[1]) != folder:
-        variable, value = wanted
-        what = f"{variable} names {value}, which cannot be written to; {folder} is used"
-        return Finding(name, "wrong", what, f"name another folder with {variable}, or make room in that one", details=details)
+        why, mend = _unused(_absolute(wanted[1]))
+        what = f"{wanted[0]} names {wanted[1]}, {why}; {folder} is used"
+        mends = " or ".join(filter(None, [mend, f"name another folder with {wanted[0]}"]))
+        return Finding(name, "wrong", what, mends, details=details)
     if not wanted and folder not in _USUAL:
         what = f"{named(list(map(str, _USUAL)))} cannot be written to; {folder}, in which the command runs, is used"
         return Finding(name, "wrong", what, "name a folder that can be written with TMPDIR", details=details)
@@ -56,6 +57,21 @@ def _temporary_folder() -> Finding:
         what = f"{folder} has {_size(free)} free, and commands may need {_size(_LEAST_TEMPORARY)}"
         return Finding(name, "wrong", what, "make room there, or name another folder with TMPDIR", details=details)
     return Finding(name, "ok", f"{folder}, {_size(free)} free", details=details)
+
+
+def _unused(folder: Path) -> tuple[str, str]:
+    """Return why temporary files are not written to a folder, and what to do."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(b"x")
+    except FileNotFoundError:
+        return "which does not exist", "make that folder"
+    except NotADirectoryError:
+        return "which is no folder", ""
+    except OSError as error:
+        mend = "make room in it" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "let this user write to it"
+        return f"which cannot be written to ({reason(error)})", mend
+    return "which could not be written to a moment ago", "run the command again"
 
 
 def _shared_memory() -> Finding:
