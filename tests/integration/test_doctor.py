@@ -20,6 +20,7 @@ from typing import Any
 
 import onnxruntime
 import pytest
+from integration.gateway import gateway
 from packaging.requirements import Requirement
 from support.environment import ROOT
 
@@ -244,6 +245,14 @@ def test_a_triton_says_who_it_is_and_which_models_it_serves(models: Path, triton
         (each.name for each in models.iterdir() if each.is_dir()), "READY"
     )
     assert re.match(rf"\S+ 2\.\d+\.\d+ at {re.escape(triton_address)} is ready; it serves digits 1, kinds 1, ", seen["what"])
+
+
+def test_a_gateway_that_is_asked_as_a_triton_is_called_a_gateway(models: Path) -> None:
+    with gateway(models, "--alpha", "0.05") as running:
+        seen = found(doctor("--engine", f"triton://{running.address}", "--json"))["triton"]
+    assert seen["state"] == "ok"  # it answers like one
+    said = rf"no Triton, but the gateway of Avizor \d\S+ at {re.escape(running.address)} is ready; it serves digits 1, "
+    assert re.match(said, seen["what"])
 
 
 @pytest.fixture

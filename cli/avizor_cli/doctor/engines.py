@@ -11,6 +11,9 @@ from avizor_cli.doctor.packages import AGAIN, INSTALL_RUNTIME, installed_runtime
 from avizor_cli.doctor.tries import Tried
 from avizor_inference.error_text import counted
 
+# What a gateway says as its name (avizor_service/open_inference/describe.py).
+_GATEWAY = "avizor"
+
 ENGINES = ("ort", "openvino", "openvino:bf16")
 
 _WITHOUT_GPU = "choose the CPU by name (--device cpu)"
@@ -87,7 +90,8 @@ def triton_finding(tried: Tried | None, address: str, client: str) -> Finding:
     if error := server.get("error"):
         remedy = "start it, or see whether gRPC reaches it at that port (8001 unless it was told another)"
         return Finding("triton", "wrong", f"no Triton answers at {address}: {error}", remedy, is_needed=True, details=details)
-    who = f"{server['server']} {server['version']} at {address}"
+    is_gateway = server["server"] == _GATEWAY
+    who = f"{'no Triton, but the gateway of Avizor' if is_gateway else server['server']} {server['version']} at {address}"
     if not (server["live"] and server["ready"]):
         is_live = "is live, and not ready" if server["live"] else "says that it is not live"
         return Finding("triton", "wrong", f"{who} {is_live}", "see its log", is_needed=True, details=details)
