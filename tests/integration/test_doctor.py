@@ -138,6 +138,35 @@ def test_the_text_is_lines_that_say_what_and_what_to_do(replaced: Callable[[Mapp
     assert lines[-1] == "What has to be mended first: ort."
 
 
+@pytest.mark.parametrize(
+    ("package", "lines"),
+    [
+        (
+            "pyarrow",
+            [
+                r"  export +WRONG .*: pyarrow \d\S+ cannot be loaded \(ImportError: no\); pip .* 'pyarrow>=17'",
+                *(rf"  {row} +WRONG +avizor [^:]*: pyarrow \(see `export` above\)" for row in ("pipeline", "review", "keep")),
+            ],
+        ),
+        (
+            "numpy",
+            [
+                r"  always needed +WRONG +numpy \d\S+ cannot be loaded \(ImportError: no\), onnx cannot be loaded without .*",
+                r"  projection +WRONG +avizor project: opentsne cannot be loaded without numpy, scikit-learn .* without numpy",
+            ],
+        ),
+    ],
+)
+def test_the_text_says_once_why_a_package_is_broken(
+    replaced: Callable[[Mapping[str, str]], dict[str, str]], package: str, lines: list[str]
+) -> None:
+    result = doctor(variables=replaced({package: "raise ImportError('no')"}))
+    for line in lines:
+        assert re.search(f"^{line}$", result.stdout, re.MULTILINE), result.stdout
+    packages = result.stdout.partition("\nPackages\n")[2]
+    assert packages.count("ImportError: no)") == 1
+
+
 OTHER_RUNTIME = [(name, "1.31.1") for name in ("onnxruntime", "onnxruntime-gpu")]
 
 

@@ -95,7 +95,9 @@ def _print_text(machine: Machine, groups: Mapping[str, Sequence[Finding]], failu
     width = max(len(each.name) for group in groups.values() for each in group)
     for name, group in groups.items():
         lines += ["", name.capitalize()]
-        lines += [f"  {each.name:{width}}  {_STATES.get(each.state, each.state):9}  {each.text}" for each in group]
+        lines += [
+            f"  {each.name:{width}}  {_STATES.get(each.state, each.state):9}  {each.below or each.text}" for each in group
+        ]
     lines += ["", _NEXT]
     if failures:
         lines.append(f"What has to be mended first: {', '.join(failures)}.")

@@ -15,6 +15,7 @@ class Finding:
     """Holds what was found of one thing.
 
     what: in words. remedy: what to do, "" for nothing. is_needed: the command fails unless it is ok. details: for `--json`.
+    below: in words, below findings that have told some of it; "" if none has.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Finding:
     remedy: str = ""
     is_needed: bool = False
     details: Mapping[str, Any] = field(default_factory=dict)
+    below: str = ""
 
     @property
     def is_failure(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -56,6 +57,9 @@ MODULES = {
     "tritonclient": "tritonclient.grpc",
     "vl-convert-python": "vl_convert",
 }
+
+# How an error begins that came from another package than the one that was loaded (`doctor/steps.py`).
+_CAUSE = re.compile(r"\w+ in (\w+)(?:: |$)")
 
 # Loading these takes seconds. They are looked for, and not loaded.
 NOT_LOADED = frozenset(["torch", "torchvision", "ray"])
@@ -112,10 +116,11 @@ def modules_to_load() -> list[str]:
 
 def package_findings(errors: Mapping[str, str]) -> Iterator[Finding]:
     """Yield a finding for what is always needed, and for each extra. errors: why a module cannot be loaded."""
-    yield _finding(ALWAYS, needed_of(""), "", "", errors)
+    told: dict[str, str] = {}
+    yield _finding(ALWAYS, needed_of(""), "", "", errors, told)
     for extra, purpose in EXTRAS.items():
         install = INSTALL_RUNTIME if extra == "inference" else f"pip install 'avizor[{to_install(extra)}]'"
-        yield _finding(extra, needed_of(_parts(extra)), purpose, install, errors)
+        yield _finding(extra, needed_of(_parts(extra)), purpose, install, errors, told)
     if len(both := installed_runtimes()) > 1:
         what = f"{' and '.join(both)} are both installed, and their files have the same names"
         yield Finding("onnxruntime", "wrong", what, runtime_again())
@@ -126,15 +131,24 @@ def _parts(extra: str) -> str:
     return WITHOUT_ENGINE.get(extra, extra)
 
 
-def _finding(name: str, needed: Sequence[Requirement], purpose: str, install: str, errors: Mapping[str, str]) -> Finding:
+def _finding(
+    name: str,
+    needed: Sequence[Requirement],
+    purpose: str,
+    install: str,
+    errors: Mapping[str, str],
+    told: dict[str, str],
+) -> Finding:
+    """Return what was found of an extra. told: package -> the finding that has told its fault; those of this one join it."""
     needed = sorted(needed, key=lambda each: each.name not in NOT_LOADED)  # torch is what people look for
     versions = {each.name: installed(each.name) for each in needed}
     is_needed, details = name == ALWAYS, {"packages": versions}
     faults = {each: fault for each in needed if (fault := _fault(each, errors))}
     if faults:
-        again = _quoted(faults)
         what = ": ".join(filter(None, [purpose, ", ".join(faults.values())]))
-        return Finding(name, "wrong", what, f"pip install --force-reinstall {again}", is_needed, details)
+        below = _below(purpose, faults, errors, told)
+        told |= {each.name: name for each in faults if each.name not in told}
+        return Finding(name, "wrong", what, f"pip install --force-reinstall {_quoted(faults)}", is_needed, details, below)
     missing = [package for package, number in versions.items() if number is None]
     if missing:
         lacks = f"lacks {named(missing)}" if is_needed or len(missing) < len(versions) else ""
@@ -145,6 +159,22 @@ def _finding(name: str, needed: Sequence[Requirement], purpose: str, install: st
     unproven = [package for package in versions if package in NOT_LOADED]
     seen = f" (not loaded: {', '.join(unproven)})" if unproven else ""
     return Finding(name, "ok", ": ".join(filter(None, [purpose, here])) + seen, "", is_needed, details)
+
+
+def _below(purpose: str, faults: Mapping[Requirement, str], errors: Mapping[str, str], told: Mapping[str, str]) -> str:
+    """Return the faults of an extra in words, each once: not again what was told, nor what another package is the cause of."""
+    words, own = [], []
+    for each, fault in faults.items():
+        cause = _CAUSE.match(errors.get(module_of(each.name), ""))
+        if each.name in told:
+            words.append(f"{each.name} (see `{told[each.name]}` above)")
+        elif cause and errors.get(cause[1]):
+            words.append(f"{each.name} cannot be loaded without {cause[1]}")
+        else:
+            words.append(fault)
+            own.append(each)
+    again = f"pip install --force-reinstall {_quoted(own)}" if own else ""
+    return "; ".join(filter(None, [": ".join(filter(None, [purpose, ", ".join(words)])), again]))
 
 
 def _quoted(needed: Iterable[Requirement]) -> str:
