@@ -16,7 +16,8 @@
     │   └── MessageLate            a call whose message was not complete in time
     ├── EngineError                the engine failed at a valid request
     │   ├── EngineUnavailable      the engine cannot be reached, or was closed
-    │   │   └── VersionNotLoaded   the engine has not loaded this version, or not any more
+    │   │   ├── VersionNotLoaded   the engine has not loaded this version, or not any more
+    │   │   └── EngineMismatch     the engine answers what this version cannot, or refuses what it takes
     │   ├── DeadlineExceeded       there was no answer in time
     │   ├── EngineBusy             more requests wait for a model, or for longer, than its config.pbtxt allows
     │   └── GpuFull                the GPU has no memory left for a model, or for a run of it
@@ -167,6 +168,13 @@ class VersionNotLoaded(EngineUnavailable):
     """The engine knows the model, and has not loaded this version, or not any more: another one may have taken over.
 
     To do: try again, without naming a version; or load it: `avizor models load`.
+    """
+
+
+class EngineMismatch(EngineUnavailable):
+    """The engine answers what this version cannot, or refuses what it takes: its model was changed under the name.
+
+    To do: load that version again: `avizor models load`; see whether `--engine` is the address of a Triton, without a proxy.
     """
 
 

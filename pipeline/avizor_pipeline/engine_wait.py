@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from avizor_inference.errors import EngineUnavailable, ModelNotFound, VersionNotLoaded
+from avizor_inference.errors import EngineMismatch, EngineUnavailable, ModelNotFound, VersionNotLoaded
 from avizor_pipeline.watch import Watch
 
 T = TypeVar("T")
@@ -18,6 +18,7 @@ ENGINE_WAIT_S = 300.0
 _ASK_EVERY_S = 0.5
 
 _START = "start it, and run the same command again to go on"
+_MEND = "mend that, and run the same command again to go on"
 _LOAD = (
     "load that version again (`avizor models load NAME --version N`), and run the same command again to go on, or name another "
     "--out to begin anew with the version that is served"
@@ -64,7 +65,7 @@ class EngineWait:
                     error = EngineUnavailable(str(loading))
         finally:
             self.watch.waits = False
+        advice = _LOAD if isinstance(error, VersionNotLoaded) else _MEND if isinstance(error, EngineMismatch) else _START
         raise EngineUnavailable(
-            f"{error}; it was away for {self.limit_s:g} s (--engine-wait-s), and finished shards are kept: "
-            + (_LOAD if isinstance(error, VersionNotLoaded) else _START)
+            f"{error}; it was away for {self.limit_s:g} s (--engine-wait-s), and finished shards are kept: {advice}"
         ) from error

@@ -39,7 +39,7 @@ def answers(*, versions: list[str], inputs: list[config.ModelInput], infer: Mess
         pytest.param(answers(versions=["9" * 5000], inputs=[INPUT]), "and a version is a number", id="a number without end"),
         pytest.param(answers(versions=["2"], inputs=[]), "with the inputs none", id="no input"),
         pytest.param(answers(versions=["2"], inputs=[INPUT, OTHER]), "with the inputs input, other", id="two inputs"),
-        pytest.param(answers(versions=["2"], inputs=[INPUT]), "is not computed as at export", id="texts for numbers"),
+        pytest.param(answers(versions=["2"], inputs=[INPUT]), "is BYTES[4, 1], and was to be FP32[", id="texts for numbers"),
     ],
 )
 def test_what_a_wrong_server_says_of_a_model_is_named(tmp_path: Path, given: dict[str, list[Message]], message: str) -> None:

@@ -13,18 +13,20 @@ from typing import Any
 
 import grpc
 import tritonclient.grpc as triton
+from tritonclient.grpc import service_pb2
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
-from tritonclient.utils import InferenceServerException
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_batch_size, check_request, seconds_left
-from avizor_inference.engines.triton_calls import TritonCalls
+from avizor_inference.engines.triton_calls import TritonCalls, infer_method, message_of, metadata_of, outputs_of
 from avizor_inference.error_text import shortened
 from avizor_inference.errors import (
     AvizorError,
     DeadlineExceeded,
     EngineBusy,
     EngineError,
+    EngineMismatch,
     EngineUnavailable,
     InvalidInput,
     ModelNotFound,
@@ -34,7 +36,7 @@ from avizor_inference.errors import (
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.calibration import EngineClass, RunPrecision
 from avizor_inference.repository.models import VERSION_PATTERN
-from avizor_inference.repository.triton_config import DATATYPES, TRITON_TYPES, asks_for_gpu, digest_of_version
+from avizor_inference.repository.triton_config import TRITON_TYPES, asks_for_gpu, digest_of_version
 
 # Metadata and configuration are small: a server that does not send them in this time counts as away.
 DESCRIBE_TIMEOUT_S = 10.0
@@ -75,12 +77,9 @@ _CHANNEL = [
 ]
 
 
-def triton_client(address: str, *options: tuple[str, int]) -> triton.InferenceServerClient:
-    """Return a client of the Triton at `address` (host:port), with Avizor's options: no proxy, messages of any size.
-
-    options: further ones of the gRPC channel.
-    """
-    return triton.InferenceServerClient(address, channel_args=[*_CHANNEL, *options])
+def triton_client(address: str) -> triton.InferenceServerClient:
+    """Return a client of the Triton at `address` (host:port), with Avizor's options: no proxy, messages of any size."""
+    return triton.InferenceServerClient(address, channel_args=_CHANNEL)
 
 
 class TritonEngine(Engine):
@@ -94,9 +93,11 @@ class TritonEngine(Engine):
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._client = triton_client(address)
-        # On a connection of its own: behind large requests on a slow way, a question is answered late.
-        self._asking = triton_client(address, ("grpc.use_local_subchannel_pool", 1))
+        self._channel = grpc.insecure_channel(address, _CHANNEL)
+        self._server, self._infer = GRPCInferenceServiceStub(self._channel), infer_method(self._channel)
+        # Behind large requests on a slow way, a question is answered late: it has a connection of its own.
+        self._asking_channel = grpc.insecure_channel(address, [*_CHANNEL, ("grpc.use_local_subchannel_pool", 1)])
+        self._asking = GRPCInferenceServiceStub(self._asking_channel)
         self._calls: TritonCalls | None = None  # of the event loop that asked last
         self._was_ready = False
         self._specs: dict[tuple[str, int | None], ModelSpec] = {}
@@ -127,33 +128,23 @@ class TritonEngine(Engine):
 
     def submit(self, request: InferRequest) -> Future[dict[str, Array]]:
         """See Engine.submit. A future that is cancelled before the answer cancels the request at the server, too."""
-        model, outputs = request.model, request.outputs
         spec, left = self._checked(request)
         future: Future[dict[str, Array]] = Future()
 
-        def finish(result: Any, error: InferenceServerException | None) -> None:
+        def finish(sent: grpc.Future) -> None:
             if not future.set_running_or_notify_cancel():
                 return
-            answer: dict[str, Array] | Exception
             try:
-                answer = self._answer(result, request) if error is None else self._failed(*_told(error), model)
+                if sent.code() is not grpc.StatusCode.OK:
+                    raise self._failed(sent, request.model)
+                answer = self._answer(sent.result(), request, spec)
             except Exception as failure:  # a future that is never settled would hold its caller for ever
-                answer = failure.with_traceback(None)
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
+                future.set_exception(failure.with_traceback(None))
             else:
                 future.set_result(answer)
 
-        sent = self._client.async_infer(
-            model,
-            [_input(spec.inputs[name], array) for name, array in request.inputs.items()],
-            finish,
-            model_version=str(spec.version),
-            outputs=[triton.InferRequestedOutput(name) for name in outputs],
-            request_id=request.request_id,
-            client_timeout=left,
-            headers={"traceparent": request.traceparent} if request.traceparent else None,
-        )
+        sent = self._infer.future(message_of(request, spec), timeout=left, metadata=metadata_of(request))
+        sent.add_done_callback(finish)
         future.add_done_callback(lambda done: sent.cancel() if done.cancelled() else None)
         return future
 
@@ -161,20 +152,21 @@ class TritonEngine(Engine):
         """See Engine.infer_on_loop. A caller that is cancelled cancels the request at the server, too."""
         spec, left = self._checked(request)
         try:
-            result = await self._calls_of_this_loop().infer(request, spec, left)
+            answer = await self._calls_of_this_loop().infer(request, spec, left)
         except grpc.aio.AioRpcError as error:
-            told = error.code().name, error.details() or ""
+            failure = self._failed(error, request.model)
         else:
-            return self._answer(result, request)
-        raise self._failed(*told, request.model)  # not while gRPC's error is handled, which holds the request
+            return self._answer(answer, request, spec)
+        raise failure  # not while gRPC's error is handled, which holds the request
 
     def statistics(self, model: str = "", version: int | None = None) -> list[Any]:
         """See Engine.statistics: those of the server, of what all its clients have asked for."""
         wanted = "" if version is None else str(version)
         try:
-            answer = self._client.get_inference_statistics(model, wanted, client_timeout=DESCRIBE_TIMEOUT_S)
-        except InferenceServerException as error:
-            raise self._translated(*_told(error), model) from error
+            asked = service_pb2.ModelStatisticsRequest(name=model, version=wanted)
+            answer = self._server.ModelStatistics(asked, timeout=DESCRIBE_TIMEOUT_S)
+        except grpc.RpcError as error:
+            raise self._translated(error, model) from error
         return list(answer.model_stats)
 
     def ready(self, timeout_s: float = 1.0) -> bool:
@@ -182,7 +174,7 @@ class TritonEngine(Engine):
         if self._closed:
             return False
         # The connection of requests may still be made anew when the other one is there.
-        asked = (self._asking,) if self._was_ready else (self._asking, self._client)
+        asked = (self._asking,) if self._was_ready else (self._asking, self._server)
         self._was_ready = all(_is_ready(each, timeout_s) for each in asked) and (self._was_ready or self._reaches_calls())
         if not self._was_ready:
             self._forget_newest()
@@ -193,8 +185,8 @@ class TritonEngine(Engine):
         if not self._closed:
             self._closed = True
             self._calls = None
-            self._client.close()
-            self._asking.close()
+            self._channel.close()
+            self._asking_channel.close()
 
     def _checked(self, request: InferRequest) -> tuple[ModelSpec, float | None]:
         """Return what a request is for, and the seconds that are left for it. Raises what Engine.submit raises."""
@@ -213,27 +205,16 @@ class TritonEngine(Engine):
         calls = self._calls
         return calls is None or calls.is_connected()
 
-    def _answer(self, result: triton.InferResult, request: InferRequest) -> dict[str, Array]:
-        """Return the outputs that were asked for. Raises EngineError for an answer that cannot be read, or is incomplete.
-
-        Triton's response cache can return an earlier request's outputs.
-        """
+    def _answer(self, answer: bytes | None, request: InferRequest, spec: ModelSpec) -> dict[str, Array]:
         try:
-            answer = {name: result.as_numpy(name) for name in request.outputs}
-        except Exception as failure:
-            raise EngineError(f"the answer of Triton for model {request.model!r} cannot be read: {failure}") from failure
-        complete = {name: array for name, array in answer.items() if array is not None}
-        if len(complete) < len(answer):
-            missing = ", ".join(sorted(answer.keys() - complete.keys()))
-            raise EngineError(
-                f"Triton at {self.address} answered for model {request.model!r} without {missing}; with response_cache in its "
-                "config, all clients have to ask for the same outputs"
-            )
-        return complete
+            return outputs_of(answer, request, spec, self.address)
+        except EngineMismatch:
+            self._forget_newest()
+            raise
 
-    def _failed(self, code: str, text: str, model: str) -> AvizorError:
-        """Return our error for one of Triton's about a request. The server may have come back with other versions."""
-        failure = self._translated(code, text, model)
+    def _failed(self, call: grpc.Call, model: str) -> AvizorError:
+        """Return our error for a request that failed. The server may have come back with other versions."""
+        failure = self._translated(call, model)
         if not isinstance(failure, EngineBusy):
             self._forget_newest()
         return failure
@@ -247,10 +228,12 @@ class TritonEngine(Engine):
         """Return what the server says of a version, of the newest for None, and which versions it has loaded, ascending."""
         wanted = "" if version is None else str(version)
         try:
-            metadata = self._client.get_model_metadata(model, wanted, client_timeout=DESCRIBE_TIMEOUT_S)
-            config = self._client.get_model_config(model, wanted, client_timeout=DESCRIBE_TIMEOUT_S).config
-        except InferenceServerException as error:
-            raise self._translated(*_told(error), model) from error
+            asked = service_pb2.ModelMetadataRequest(name=model, version=wanted)
+            metadata = self._server.ModelMetadata(asked, timeout=DESCRIBE_TIMEOUT_S)
+            about = service_pb2.ModelConfigRequest(name=model, version=wanted)
+            config = self._server.ModelConfig(about, timeout=DESCRIBE_TIMEOUT_S).config
+        except grpc.RpcError as error:
+            raise self._translated(error, model) from error
         loaded = self._numbers(metadata.versions, model)
         return _spec(config, model, loaded[-1] if version is None else version), loaded
 
@@ -265,26 +248,22 @@ class TritonEngine(Engine):
             )
         return sorted(map(int, versions))
 
-    def _translated(self, code: str, text: str, model: str) -> AvizorError:
-        """Return our error for one of Triton's, by the name of its code; by its text only where the code is ambiguous."""
-        if code == grpc.StatusCode.DEADLINE_EXCEEDED.name:
+    def _translated(self, call: grpc.Call, model: str) -> AvizorError:
+        """Return our error for a call that failed, by its code; by its text only where the code is ambiguous."""
+        code, text = call.code(), call.details() or ""
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(f"Triton at {self.address} gave no answer for model {model!r} in time")
-        if code == grpc.StatusCode.UNAVAILABLE.name and any(part in text for part in _BUSY):
+        if code is grpc.StatusCode.UNAVAILABLE and any(part in text for part in _BUSY):
             return EngineBusy(f"Triton at {self.address} has more requests for model {model!r} than its queue takes: {text}")
         if any(part in text for part in _NOT_LOADED):
             return VersionNotLoaded(f"Triton at {self.address} has not loaded model {model!r}, or this version of it: {text}")
-        if code == grpc.StatusCode.UNAVAILABLE.name:
+        if code is grpc.StatusCode.UNAVAILABLE:
             return EngineUnavailable(f"Triton at {self.address} is away, or has not loaded model {model!r}: {text}")
-        if code == grpc.StatusCode.NOT_FOUND.name:
+        if code is grpc.StatusCode.NOT_FOUND:
             return ModelNotFound(_not_found(text, model))
-        if code == grpc.StatusCode.INVALID_ARGUMENT.name:
+        if code is grpc.StatusCode.INVALID_ARGUMENT:
             return InvalidInput(f"Triton refused the request to model {model!r}: {text}")
-        return EngineError(f"Triton failed at model {model!r}: {code}: {text}")
-
-
-def _told(error: InferenceServerException) -> tuple[str, str]:
-    """Return the name of the status code of an error, and its text."""
-    return str(error.status()).removeprefix("StatusCode."), error.message()
+        return EngineError(f"Triton failed at model {model!r}: {code.name}: {text}")
 
 
 def _not_found(text: str, model: str) -> str:
@@ -295,21 +274,15 @@ def _not_found(text: str, model: str) -> str:
     return f"no model named {model!r} is loaded by Triton"
 
 
-def _is_ready(client: triton.InferenceServerClient, timeout_s: float) -> bool:
-    with contextlib.suppress(InferenceServerException):
-        if client.is_server_ready(client_timeout=timeout_s):
+def _is_ready(server: GRPCInferenceServiceStub, timeout_s: float) -> bool:
+    with contextlib.suppress(grpc.RpcError):
+        if server.ServerReady(service_pb2.ServerReadyRequest(), timeout=timeout_s).ready:
             return True
         # With --strict-readiness it says no as long as one model is not ready: one that is broken, or is being loaded. The
         # question about a model has an answer then, also if there is none of that name. One that stops refuses it.
-        client.is_model_ready(_ANY_MODEL, client_timeout=timeout_s)
+        server.ModelReady(service_pb2.ModelReadyRequest(name=_ANY_MODEL), timeout=timeout_s)
         return True
     return False
-
-
-def _input(spec: TensorSpec, array: Array) -> triton.InferInput:
-    tensor = triton.InferInput(spec.name, list(array.shape), DATATYPES[spec.dtype])
-    tensor.set_data_from_numpy(array)
-    return tensor
 
 
 def _spec(config: ModelConfig, model: str, version: int) -> ModelSpec:

@@ -1,8 +1,10 @@
-"""engines/triton.py: what a server answers that does not speak Triton's protocol."""
+"""engines/triton.py: what a server answers that does not speak Triton's protocol, or not for this version of a model."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -10,41 +12,103 @@ import numpy as np
 import pytest
 from tritonclient.grpc import model_config_pb2, service_pb2
 
+from avizor_inference.arrays import Array
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.triton import TritonEngine
-from avizor_inference.errors import EngineError
+from avizor_inference.errors import EngineError, EngineMismatch
 
 TENSOR = {"data_type": model_config_pb2.TYPE_FP32, "dims": [2]}
 CONFIG = model_config_pb2.ModelConfig(
     name="m",
     max_batch_size=4,
     input=[model_config_pb2.ModelInput(name="x", **TENSOR)],
-    output=[model_config_pb2.ModelOutput(name="y", **TENSOR)],
+    output=[model_config_pb2.ModelOutput(name="y", **TENSOR), model_config_pb2.ModelOutput(name="z", **TENSOR)],
 )
 REQUEST = InferRequest("m", {"x": np.zeros((1, 2), np.float32)}, ["y"], version=3)
+WAYS = ["submitted", "on a loop"]
+
+
+def answer(datatype: str = "FP32", shape: tuple[int, ...] = (1, 2), content: bytes = bytes(8), name: str = "y") -> bytes:
+    """The bytes of an answer with two outputs, of which the request asked for one."""
+    message = service_pb2.ModelInferResponse(model_name="m", raw_output_contents=[bytes(4), content])
+    message.outputs.add(name="other", datatype="FP32", shape=[1, 1])
+    message.outputs.add(name=name, datatype=datatype, shape=shape)
+    return bytes(message.SerializeToString())
 
 
 class Answering(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Knows one model, and answers every request for it with the same bytes."""
+    """Knows one model, and answers every request for it with the same messages: one, unless a test says otherwise."""
 
-    def __init__(self, answer: bytes) -> None:
+    def __init__(self, *answers: bytes) -> None:
         self._answers = {
-            "ModelMetadata": service_pb2.ModelMetadataResponse(name="m", versions=["3"]).SerializeToString(),
-            "ModelConfig": service_pb2.ModelConfigResponse(config=CONFIG).SerializeToString(),
-            "ModelInfer": answer,
+            "ModelMetadata": [service_pb2.ModelMetadataResponse(name="m", versions=["3"]).SerializeToString()],
+            "ModelConfig": [service_pb2.ModelConfigResponse(config=CONFIG).SerializeToString()],
+            "ModelInfer": answers,
         }
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        answer = self._answers[details.method.rpartition("/")[2]]
-        return grpc.unary_unary_rpc_method_handler(lambda _request, _context: answer)
+        answers = self._answers[details.method.rpartition("/")[2]]
+        return grpc.unary_stream_rpc_method_handler(lambda _request, _context: iter(answers))
 
 
-def test_bytes_that_are_no_answer_at_all_are_an_error_that_says_so() -> None:
-    server = grpc.server(ThreadPoolExecutor(2), [Answering(b"\xff\xff\xff")], options=[("grpc.so_reuseport", 0)])
+@contextlib.contextmanager
+def answering(*answers: bytes) -> Iterator[str]:
+    server = grpc.server(ThreadPoolExecutor(4), [Answering(*answers)], options=[("grpc.so_reuseport", 0)])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        with TritonEngine(f"127.0.0.1:{port}") as engine, pytest.raises(EngineError, match="no message of Triton's protocol"):
-            asyncio.run(engine.infer_on_loop(REQUEST))
+        yield f"127.0.0.1:{port}"
     finally:
         server.stop(0).wait()
+
+
+def asked(address: str, how: str) -> dict[str, Array]:
+    with TritonEngine(address) as engine:
+        if how == "on a loop":
+            return asyncio.run(engine.infer_on_loop(REQUEST))
+        return engine.submit(REQUEST).result(20)
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("answers", [[b"\xff\xff\xff"], []], ids=["other bytes", "no message"])
+def test_what_is_no_answer_at_all_is_an_error_that_says_so(answers: list[bytes], how: str) -> None:
+    with (
+        answering(*answers) as address,
+        pytest.raises(EngineMismatch, match="'m' with what is no message of Triton's"),
+    ):
+        asked(address, how)
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        pytest.param(answer(shape=(1, 3), content=bytes(12)), r"'y' is FP32\[1, 3\], and was to be FP32\[1, 2\]", id="width"),
+        pytest.param(answer(shape=(2, 2), content=bytes(16)), r"'y' is FP32\[2, 2\], and was to be FP32\[1, 2\]", id="rows"),
+        pytest.param(answer(shape=(2,)), r"'y' is FP32\[2\], and was to be FP32\[1, 2\]", id="one dimension less"),
+        pytest.param(answer("INT32"), r"'y' is INT32\[1, 2\], and was to be FP32\[1, 2\]", id="another type of its size"),
+        pytest.param(answer("BYTES", content=b"\1\0\0\0a" * 2), r"'y' is BYTES\[1, 2\]", id="texts"),
+        pytest.param(answer(content=bytes(7)), r"'y' has 7 bytes, and FP32\[1, 2\] has 8", id="cut off"),
+        pytest.param(answer(content=bytes(80)), r"'y' has 80 bytes, and FP32\[1, 2\] has 8", id="too long"),
+    ],
+)
+def test_an_answer_of_another_shape_or_type_is_told_from_that_of_the_version(given: bytes, message: str, how: str) -> None:
+    with answering(given) as address, pytest.raises(EngineMismatch, match=message) as caught:
+        asked(address, how)
+    assert "of model 'm' version 3" in str(caught.value)
+    assert address in str(caught.value)
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_an_output_that_is_missing_is_named(how: str) -> None:
+    with answering(answer(name="embedding")) as address, pytest.raises(EngineError, match="'m' without y; with response_cache"):
+        asked(address, how)
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_of_an_answer_only_what_was_asked_for_is_returned(how: str) -> None:
+    values = np.array([[1.5, -2]], np.float32)
+    with answering(answer(content=values.tobytes())) as address:
+        found = asked(address, how)
+    assert list(found) == ["y"]
+    np.testing.assert_array_equal(found["y"], values)
