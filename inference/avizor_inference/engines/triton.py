@@ -48,6 +48,14 @@ _NOT_LOADED = ("has no available versions", "is not at ready state")
 # Parts of what Triton answers, with UNAVAILABLE, about a request that its queue policy refuses.
 _BUSY = ("Exceeds maximum queue size", "timeout expired")
 
+# Codes of a request that the server or a proxy before it gave up, and that may be sent again. We did not cancel it: then nobody
+# waits for the answer.
+_OF_THE_WAY = (grpc.StatusCode.ABORTED, grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+# Parts of what gRPC answers, in C++ or Go and in Java, with RESOURCE_EXHAUSTED, to a message that is larger than a server or a
+# proxy takes.
+_TOO_LARGE = ("essage larger than max", "exceeds maximum size")
+
 # A name to ask about.
 _ANY_MODEL = "avizor"
 
@@ -215,6 +223,8 @@ class TritonEngine(Engine):
     def _failed(self, call: grpc.Call, model: str) -> AvizorError:
         """Return our error for a request that failed. The server may have come back with other versions."""
         failure = self._translated(call, model)
+        if isinstance(failure, InvalidInput):  # though it agrees with what the server said of the version
+            failure = EngineMismatch(f"{failure}; see whether another model was loaded under its name, and load it again")
         if not isinstance(failure, EngineBusy):
             self._forget_newest()
         return failure
@@ -259,6 +269,15 @@ class TritonEngine(Engine):
             return VersionNotLoaded(f"Triton at {self.address} has not loaded model {model!r}, or this version of it: {text}")
         if code is grpc.StatusCode.UNAVAILABLE:
             return EngineUnavailable(f"Triton at {self.address} is away, or has not loaded model {model!r}: {text}")
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED and any(part in text for part in _TOO_LARGE):
+            return EngineError(
+                f"the way to Triton at {self.address} takes no message of that size for model {model!r}: {text}; use smaller "
+                "batches, or raise the limit of what is between"
+            )
+        if code in _OF_THE_WAY:
+            return EngineUnavailable(
+                f"Triton at {self.address}, or a proxy, ended a request to model {model!r}: {code.name}: {text}"
+            )
         if code is grpc.StatusCode.NOT_FOUND:
             return ModelNotFound(_not_found(text, model))
         if code is grpc.StatusCode.INVALID_ARGUMENT:

@@ -10,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import numpy as np
 import pytest
+from support.grpc_proxy import proxy
 from tritonclient.grpc import model_config_pb2, service_pb2
 
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.triton import TritonEngine
-from avizor_inference.errors import EngineError, EngineMismatch
+from avizor_inference.errors import AvizorError, EngineError, EngineMismatch, EngineUnavailable
 
 TENSOR = {"data_type": model_config_pb2.TYPE_FP32, "dims": [2]}
 CONFIG = model_config_pb2.ModelConfig(
@@ -112,3 +113,32 @@ def test_of_an_answer_only_what_was_asked_for_is_returned(how: str) -> None:
         found = asked(address, how)
     assert list(found) == ["y"]
     np.testing.assert_array_equal(found["y"], values)
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize(
+    ("code", "text", "expected"),
+    [
+        # of the server, or of what is between: the request was in order
+        ("CANCELLED", "the stream was reset", EngineUnavailable),
+        ("ABORTED", "another instance took over", EngineUnavailable),
+        ("RESOURCE_EXHAUSTED", "quota of the proxy", EngineUnavailable),
+        ("UNAVAILABLE", "no upstream", EngineUnavailable),
+        # to wait does not help, and fewer rows may
+        ("RESOURCE_EXHAUSTED", "SERVER: Received message larger than max (5000000 vs. 4194304)", EngineError),
+        ("RESOURCE_EXHAUSTED", "gRPC message exceeds maximum size 4194304: 5000000", EngineError),
+        # a request that agrees with the version is refused where another model has its name
+        ("INVALID_ARGUMENT", "unexpected shape for input 'x' for model 'm'. Expected [-1,3], got [1,2]", EngineMismatch),
+        ("INTERNAL", "onnx runtime error 2", EngineError),
+    ],
+)
+def test_the_codes_of_a_proxy_are_told_from_those_of_the_request(
+    code: str, text: str, expected: type[AvizorError], how: str
+) -> None:
+    with answering(answer()) as address, proxy(address) as between:
+        between.failures.append((grpc.StatusCode[code], text))
+        with pytest.raises(expected) as caught:
+            asked(between.address, how)
+        assert type(caught.value) is expected
+        assert text in str(caught.value)
+        assert asked(between.address, how).keys() == {"y"}
