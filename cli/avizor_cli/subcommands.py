@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import click
 
+from avizor_cli.always_needed import requirement_of
 from avizor_cli.summaries import missing_of, not_installed, summary_of, to_install
 from avizor_inference.slow_imports import slow_imports
 
@@ -17,6 +18,10 @@ GROUP = "avizor.commands"
 
 # Commands that do without what their package's extra brings, such as torch -> the extra that they need.
 _NEEDS_LESS = {"tune": "pictures"}
+
+
+# What would be the extra of commands of this package, which need no other.
+_ALWAYS = "cli"
 
 
 class SubCommands(click.Group):
@@ -93,7 +98,8 @@ def _commands() -> dict[str, EntryPoint]:
 def _unavailable(entry: EntryPoint, missing: str) -> click.Command:
     """Return a stand-in for a command whose extra is not installed: it is listed, and says what to install."""
     extra = _extra(entry)
-    message = f"`avizor {entry.name}` needs {missing}, which is not installed; pip install 'avizor[{to_install(extra)}]'"
+    install = requirement_of(missing) if extra == _ALWAYS else f"avizor[{to_install(extra)}]"
+    message = f"`avizor {entry.name}` needs {missing}, which is not installed; pip install '{install}'"
 
     def fail(**_: object) -> None:
         raise click.ClickException(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -227,3 +228,36 @@ def test_an_argument_without_text_is_wrong_usage_of_every_command(arguments: lis
 def test_a_value_with_equal_signs_at_its_end_is_none_without_text() -> None:
     result = CliRunner().invoke(SubCommands("avizor"), ["batch", "--help", "--push-job=a=="])
     assert result.exit_code == 0
+
+
+BROKEN = {
+    "click": "raise ImportError('cannot import name _winconsole')",
+    "lazy_loader": "from lazy_loader.part import nothing",
+}
+
+
+@pytest.mark.parametrize(
+    ("package", "needed"), [("click", "click>=8.1"), ("lazy_loader", "lazy-loader>=0.4"), ("packaging", "packaging>=23")]
+)
+def test_without_a_package_that_is_always_needed_it_is_named_with_what_to_install(
+    package: str, needed: str, tmp_path: Path
+) -> None:
+    begin = f"import sys; sys.modules[{package!r}] = None; from avizor_cli.__main__ import main; main()"
+    without = python(begin, "doctor")
+    assert re.fullmatch(
+        rf"Error: `avizor\S*( doctor`)? needs {package}\S*, which is not installed; pip install '{needed}'\n", without.stderr
+    )
+    assert without.returncode == 1
+    if package in BROKEN:
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text(BROKEN[package])
+        broken = python(
+            f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from avizor_cli.__main__ import main; main()", "doctor"
+        )
+        assert broken.returncode == 1
+        assert broken.stderr.startswith(f"Error: `avizor` needs {package}, which cannot be loaded (")
+        assert broken.stderr.endswith(f"; pip install --force-reinstall '{needed}'\n")
+
+
+def test_the_command_begins_where_a_missing_package_is_named() -> None:
+    assert tomllib.loads(PYPROJECT.read_text())["project"]["scripts"] == {"avizor": "avizor_cli.__main__:main"}

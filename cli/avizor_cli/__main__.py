@@ -1,0 +1,28 @@
+"""Begin `avizor`, also as `python -m avizor_cli`, and say what to install where it cannot begin."""
+
+from __future__ import annotations
+
+import sys
+from traceback import walk_tb
+
+from avizor_cli.always_needed import requirement_of
+
+
+def main() -> None:
+    """Run the command. See avizor_cli.main."""
+    try:
+        from avizor_cli.main import main as run
+    except ImportError as error:
+        module = error.name or [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)][-1]
+        package, dot, _ = module.partition(".")
+        if package.startswith("avizor"):
+            raise
+        is_missing = isinstance(error, ModuleNotFoundError) and not dot
+        what = "is not installed" if is_missing else f"cannot be loaded ({error})"
+        again = "" if is_missing else "--force-reinstall "
+        sys.exit(f"Error: `avizor` needs {package}, which {what}; pip install {again}'{requirement_of(package)}'")
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""Find in Avizor's own metadata what to install for a module that every command needs. It imports what Python has, alone."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, requires
+
+
+def requirement_of(module: str) -> str:
+    """Return a package with its range, as `pip install` takes it; the name alone of one that is not always needed."""
+    package = module.partition(".")[0].replace("_", "-")
+    with suppress(PackageNotFoundError):
+        for line in requires("avizor") or []:
+            if ";" not in line and re.match(rf"{re.escape(package)}(?![\w.-])", line):
+                return line
+    return package
