@@ -7,10 +7,12 @@ from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from itertools import pairwise
+from typing import Any
 
 import click
 
 from avizor_cli.always_needed import requirement_of
+from avizor_cli.other_options import with_other
 from avizor_cli.summaries import missing_of, not_installed, summary_of, to_install
 from avizor_inference.slow_imports import slow_imports
 
@@ -70,6 +72,13 @@ class SubCommands(click.Group):
         if near:
             raise click.UsageError(f"No such command {name!r}. Did you mean {near[0]!r}?", context)
         return super().resolve_command(context, arguments)
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run a sub-command; an option that it has not is told with what it is called there."""
+        try:
+            return super().invoke(context)
+        except click.NoSuchOption as error:
+            raise with_other(error) from error
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of `--help`; only commands of other packages are loaded for it."""

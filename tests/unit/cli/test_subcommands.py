@@ -230,6 +230,41 @@ def test_a_value_with_equal_signs_at_its_end_is_none_without_text() -> None:
     assert result.exit_code == 0
 
 
+IN_COMMANDS = "it is an option of its commands, as in `avizor call classify --target ...`."
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("call detect --gateway a:1 fan x.wav", "No such option '--gateway'. Did you mean '--target'?"),
+        ("call models --engine triton://a:1", "No such option '--engine'. Did you mean '--target'?"),
+        ("health --gateway a:1", "No such option '--gateway'. Did you mean '--target'?"),
+        ("explain cam --target a:1 kinds x.wav", "No such option '--target'. Did you mean '--gateway'?"),
+        ("models load --target a:1 fan", "No such option '--target'. Did you mean '--gateway'?"),
+        (
+            "call --gateway a:1 detect fan x.wav",
+            f"No such option '--gateway' here; '--target' is meant, and {IN_COMMANDS}",
+        ),
+        (
+            "call --target a:1 models",
+            f"No such option '--target' here; {IN_COMMANDS}",
+        ),
+        ("call detect --model fan x.wav", "No such option '--model': here the name of the model stands alone."),
+        ("call detect fan x.wav --targt a:1", "No such option '--targt'. Did you mean '--target'?"),
+        ("call --no-such-thing", "No such option '--no-such-thing'."),
+    ],
+)
+def test_an_option_of_another_command_is_told_with_what_it_is_called_here(words: str, said: str) -> None:
+    result = CliRunner().invoke(SubCommands("avizor"), words.split())
+    assert result.exit_code == 2
+    assert result.output.splitlines()[-1] == f"Error: {said}"
+
+
+def test_where_a_target_is_no_gateway_it_is_not_named() -> None:
+    result = CliRunner().invoke(SubCommands("avizor"), ["export", "--gateway", "a:1"])
+    assert "--target" not in result.output.splitlines()[-1]
+
+
 BROKEN = {
     "click": "raise ImportError('cannot import name _winconsole')",
     "lazy_loader": "from lazy_loader.part import nothing",
