@@ -33,6 +33,8 @@ from avizor_cli.summaries import WITHOUT_ENGINE
 from avizor_service.open_files import allow_open_files
 from avizor_service.settings import Settings
 
+Replace = Callable[[Mapping[str, str]], dict[str, str]]  # see the fixture `replaced`
+
 DEVELOPMENT = {"bench", "dev", "examples"}
 
 
@@ -63,12 +65,17 @@ def found(result: subprocess.CompletedProcess[str], code: int = 0) -> dict[str, 
     return {each["name"]: each for each in named} | {"answer": answer}
 
 
+# They cost two thirds of a run to load, and no engine needs them.
+DEAR = ("altair", "matplotlib", "onnx_ir", "onnxscript", "openTSNE", "sklearn")
+
+
 @pytest.fixture
-def replaced(tmp_path: Path) -> Callable[[Mapping[str, str]], dict[str, str]]:
-    """Replace packages for a command by others with this code."""
+def replaced(tmp_path: Path) -> Replace:
+    """Replace packages for a command by others with this code, and dear ones that a test does not ask for by nothing."""
 
     def replace(packages: Mapping[str, str]) -> dict[str, str]:
-        for name, code in packages.items():
+        dear = () if "numpy" in packages else DEAR  # without numpy they are not loaded
+        for name, code in {**dict.fromkeys(dear, ""), **packages}.items():
             (tmp_path / "replaced" / name).mkdir(parents=True)
             (tmp_path / "replaced" / name / "__init__.py").write_text(code)
         return {"PYTHONPATH": os.pathsep.join([str(tmp_path / "replaced"), os.environ.get("PYTHONPATH", "")])}
@@ -97,9 +104,7 @@ BROKEN = {
 }
 
 
-def test_a_broken_package_is_a_finding_and_torch_is_not_loaded(
-    replaced: Callable[[Mapping[str, str]], dict[str, str]], tmp_path: Path
-) -> None:
+def test_a_broken_package_is_a_finding_and_torch_is_not_loaded(replaced: Replace, tmp_path: Path) -> None:
     mark = tmp_path / "was-loaded"
     seen = found(doctor("--json", variables=replaced(BROKEN) | {"WAS_LOADED": str(mark)}))
     assert not mark.exists()
@@ -116,7 +121,7 @@ def test_a_broken_package_is_a_finding_and_torch_is_not_loaded(
     assert seen["keep"]["remedy"] == "pip install --force-reinstall 'pyarrow>=17'"
 
 
-def test_it_fails_where_what_is_needed_is_broken(replaced: Callable[[Mapping[str, str]], dict[str, str]]) -> None:
+def test_it_fails_where_what_is_needed_is_broken(replaced: Replace) -> None:
     broken = replaced({"numpy": "raise ImportError('\\nthis wheel is for another processor\\nreally')"})
     seen = found(doctor("--json", variables=broken), 1)
     assert seen["answer"]["failures"] == ["ort", "always needed"]
@@ -125,7 +130,7 @@ def test_it_fails_where_what_is_needed_is_broken(replaced: Callable[[Mapping[str
         assert "pip install --force-reinstall" in seen[name]["remedy"]
 
 
-def test_the_text_is_lines_that_say_what_and_what_to_do(replaced: Callable[[Mapping[str, str]], dict[str, str]]) -> None:
+def test_the_text_is_lines_that_say_what_and_what_to_do(replaced: Replace) -> None:
     result = doctor(variables=replaced({"onnxruntime": "raise ImportError('no')"}))
     assert (result.returncode, result.stderr) == (1, "")
     lines = result.stdout.splitlines()
@@ -157,9 +162,7 @@ def test_the_text_is_lines_that_say_what_and_what_to_do(replaced: Callable[[Mapp
         ),
     ],
 )
-def test_the_text_says_once_why_a_package_is_broken(
-    replaced: Callable[[Mapping[str, str]], dict[str, str]], package: str, lines: list[str]
-) -> None:
+def test_the_text_says_once_why_a_package_is_broken(replaced: Replace, package: str, lines: list[str]) -> None:
     result = doctor(variables=replaced({package: "raise ImportError('no')"}))
     for line in lines:
         assert re.search(f"^{line}$", result.stdout, re.MULTILINE), result.stdout
@@ -170,9 +173,7 @@ def test_the_text_says_once_why_a_package_is_broken(
 OTHER_RUNTIME = [(name, "1.31.1") for name in ("onnxruntime", "onnxruntime-gpu")]
 
 
-def test_two_builds_of_a_runtime_that_does_not_run_are_not_both_installed_again(
-    replaced: Callable[[Mapping[str, str]], dict[str, str]], tmp_path: Path
-) -> None:
+def test_two_builds_of_a_runtime_that_does_not_run_are_not_both_installed_again(replaced: Replace, tmp_path: Path) -> None:
     variables = replaced({"onnxruntime": "raise ImportError('no')"})
     for name, number in OTHER_RUNTIME:
         folder = tmp_path / "replaced" / f"{name}-{number}.dist-info"
@@ -183,7 +184,8 @@ def test_two_builds_of_a_runtime_that_does_not_run_are_not_both_installed_again(
     assert (seen["ort"]["remedy"], seen["onnxruntime"]["remedy"]) == (again, again)
 
 
-def test_a_package_that_is_too_old_is_named_with_the_range(tmp_path: Path) -> None:
+def test_a_package_that_is_too_old_is_named_with_the_range(replaced: Replace, tmp_path: Path) -> None:
+    variables = replaced({})
     for name, number in (
         ("pyarrow", "16.1"),
         ("torch", "3.0.1+cpu"),
@@ -191,13 +193,13 @@ def test_a_package_that_is_too_old_is_named_with_the_range(tmp_path: Path) -> No
         ("av", "of our own"),
         *OTHER_RUNTIME,
     ):
-        folder = tmp_path / f"{name}-{number}.dist-info"
+        folder = tmp_path / "replaced" / f"{name}-{number}.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n")
     for name in ("obstore-1.0", "orjson-1.0"):  # half removed
-        (tmp_path / f"{name}.dist-info").mkdir()
-    (tmp_path / "obstore-1.0.dist-info" / "METADATA").write_text("Name: obstore\n")
-    seen = found(doctor("--json", variables={"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}))
+        (tmp_path / "replaced" / f"{name}.dist-info").mkdir()
+    (tmp_path / "replaced" / "obstore-1.0.dist-info" / "METADATA").write_text("Name: obstore\n")
+    seen = found(doctor("--json", variables=variables))
     assert (seen["object-stores"]["state"], seen["service"]["state"]) == ("ok", "ok")
     assert seen["onnxruntime"]["what"].endswith("are both installed, and their files have the same names")
     assert seen["keep"]["what"].endswith("pyarrow 16.1 is installed, and avizor needs >=17")
@@ -267,8 +269,8 @@ def test_where_only_the_gateways_packages_are_the_others_are_absent(tmp_path: Pa
     assert (lacking["always needed"]["what"], lacking["always needed"]["remedy"]) == ("lacks soxr", "pip install 'soxr>=0.5'")
 
 
-def test_a_triton_says_who_it_is_and_which_models_it_serves(models: Path, triton_address: str) -> None:
-    seen = found(doctor("--engine", f"triton://{triton_address}", "--json"))["triton"]
+def test_a_triton_says_who_it_is_and_which_models_it_serves(replaced: Replace, models: Path, triton_address: str) -> None:
+    seen = found(doctor("--engine", f"triton://{triton_address}", "--json", variables=replaced({})))["triton"]
     assert (seen["state"], seen["live"], seen["ready"]) == ("ok", True, True)
     assert {each["name"]: each["state"] for each in seen["models"]} == dict.fromkeys(
         (each.name for each in models.iterdir() if each.is_dir()), "READY"
@@ -301,12 +303,13 @@ def silent() -> Iterator[str]:
             server.kill()
 
 
-def test_a_server_that_is_no_triton_or_none_is_wrong(silent: str) -> None:
+def test_a_server_that_is_no_triton_or_none_is_wrong(replaced: Replace, silent: str) -> None:
+    variables = replaced({})
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         nobody = f"127.0.0.1:{closed.getsockname()[1]}"
         for address, reason in ((nobody, "Connection refused"), (silent, "")):
-            seen = found(doctor("--engine", f"triton://{address}", "--json"), 1)
+            seen = found(doctor("--engine", f"triton://{address}", "--json", variables=variables), 1)
             assert seen["answer"]["failures"] == ["triton"]
             assert seen["triton"]["what"].startswith(f"no Triton answers at {address}: ")
             assert reason in seen["triton"]["what"]
@@ -345,11 +348,11 @@ def may_mount() -> bool:
     return subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
 
 
-def test_surroundings_that_make_other_commands_fail_are_told(tmp_path: Path) -> None:
+def test_surroundings_that_make_other_commands_fail_are_told(replaced: Replace, tmp_path: Path) -> None:
     def few_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (200, 1000))
 
-    seen = found(doctor("--json", variables={"TMPDIR": str(tmp_path / "missing")}, prepare=few_files))
+    seen = found(doctor("--json", variables=replaced({}) | {"TMPDIR": str(tmp_path / "missing")}, prepare=few_files))
     assert seen["temporary files"]["state"] == "wrong"
     assert seen["temporary files"]["what"].startswith(f"TMPDIR names {tmp_path / 'missing'}, which does not exist; ")
     assert seen["temporary files"]["remedy"] == "make that folder or name another folder with TMPDIR"
@@ -399,11 +402,11 @@ def test_why_temporary_files_are_elsewhere_is_told(tmp_path: Path, made: str, sa
     assert result.stdout.startswith(f"TMPDIR names {tmp_path / 'named'}, {said}")
 
 
-def test_it_fails_where_no_temporary_file_can_be_written() -> None:
+def test_it_fails_where_no_temporary_file_can_be_written(replaced: Replace) -> None:
     def no_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
-    seen = found(doctor("--json", prepare=no_files), 1)
+    seen = found(doctor("--json", variables=replaced({}), prepare=no_files), 1)
     assert seen["answer"]["failures"] == ["temporary files"]
     assert seen["temporary files"]["what"].startswith("no usable temporary directory found in ")
     assert seen["/dev/shm"]["state"] == "wrong"
@@ -421,9 +424,7 @@ def test_shared_memory_that_is_full_is_to_be_emptied() -> None:
     assert "mount" not in result.stdout
 
 
-def test_a_library_that_never_ends_is_given_up(
-    monkeypatch: pytest.MonkeyPatch, replaced: Callable[[Mapping[str, str]], dict[str, str]]
-) -> None:
+def test_a_library_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch, replaced: Replace) -> None:
     for name, value in replaced({"endless": "import time; time.sleep(600)", "quick": ""}).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("avizor_cli.doctor.tries._LIMIT_S", 5.0)

@@ -147,7 +147,7 @@ def test_the_script_that_explains_it_gives_the_same_model_and_a_second_run_says_
     assert "the same choices as version 1 of pictures" in dry.output
     assert "differs from version 1 of pictures:\n  size: 24 x 24; it was 16 x 16" in tried(*options, "--size", "24x24").output
     assert ModelRepository(again).versions("pictures") == [1]
-    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    result = warm_run([sys.executable, str(script)], timeout=900)
     assert result.returncode == 0, result.stderr
     second = ModelRepository(again).version("pictures", 2)
     assert second.manifest.model_sha256 == version.manifest.model_sha256

@@ -1,7 +1,8 @@
 """Start commands of `avizor` from a process that has loaded their modules: that saves half of the CPU of a start, or more.
 
 A command that is started so is a process of its own, which does all that it does itself. Only its modules were loaded before,
-in a process that does nothing else: one for each group of commands, and for each worker of pytest. Workers of jobs and decoders
+in a process that does nothing else: one for each group of commands, and for each worker of pytest. Scripts that make models are
+started so, too, as `avizor fit` is. Workers of jobs and decoders
 of gateways are started so, too (scripts/warm_children.py). What is about the start itself, or about its first moments,
 uses `subprocess`. AVIZOR_COLD_STARTS=1 lets all tests do that.
 """
@@ -94,7 +95,8 @@ class WarmPopen(subprocess.Popen[Any]):
         """See subprocess, which calls it so from Python 3.11 to 3.13."""
         pipes = (p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
         environment = {os.fsdecode(name): os.fsdecode(value) for name, value in (os.environ if env is None else env).items()}
-        is_cold = args[1] not in WARM or preexec_fn or pass_fds or "AVIZOR_COLD_STARTS" in os.environ
+        group = _group(list(map(os.fspath, args)))
+        is_cold = not group or preexec_fn or pass_fds or "AVIZOR_COLD_STARTS" in os.environ
         if is_cold or _of_loading(environment) != _of_loading(_USUAL):
             super()._execute_child(  # type: ignore[misc]
                 args, executable, preexec_fn, close_fds, pass_fds, cwd, env, startupinfo, creationflags, shell, *pipes,
@@ -111,7 +113,7 @@ class WarmPopen(subprocess.Popen[Any]):
         self._told, theirs = socket.socketpair()
         with theirs:
             numbers = array.array("i", [*files, theirs.fileno()])
-            _starter(WARM[args[1]]).sendmsg([json.dumps(request).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)])
+            _starter(group).sendmsg([json.dumps(request).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)])
         (self.pid,) = _NUMBER.unpack(self._told.recv(_NUMBER.size))
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
@@ -143,10 +145,17 @@ class WarmPopen(subprocess.Popen[Any]):
         return self.returncode
 
 
+def _group(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return the commands beside which a command starts warm, nothing if it does not. A program of Python makes a model."""
+    return WARM["export"] if arguments[0] == sys.executable else WARM.get(arguments[1], ())
+
+
 def _of_loading(environment: Mapping[str, str]) -> dict[str, str]:
     """Return what is read as modules are loaded, by Python and by libraries."""
     return {
-        name: value for name, value in environment.items() if name.startswith(("PYTHON", "LD_", "MALLOC", "CUDA", "OPENBLAS"))
+        name: value
+        for name, value in environment.items()
+        if name.startswith(("PYTHON", "LD_", "MALLOC", "CUDA", "OPENBLAS", "OMP_NUM"))
     }
 
 

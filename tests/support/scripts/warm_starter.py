@@ -14,6 +14,7 @@ import gc
 import importlib
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -23,6 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -88,10 +90,10 @@ def starts(requests: socket.socket) -> Callable[[], object]:
             files.frombytes(data[0][2])
             request = json.loads(message)
             if "program" in request:  # of the process that runs the tests
-                if program := warm_children.start_child(requests, request, list(files)):
+                if child := warm_children.start_child(requests, request, list(files)):
                     for _, ends in running.values():
                         ends.detach()
-                    return program
+                    return child
                 continue
             told = socket.socket(fileno=files[3])
             if not (pid := os.fork()):
@@ -104,7 +106,7 @@ def starts(requests: socket.socket) -> Callable[[], object]:
                 told.close()
                 # A job with a limit of memory measures what its workers need, and so do they.
                 warms_others = sys.argv[1] in _STARTS_OTHERS and "--memory" not in sys.argv
-                return (warm_children.offered() if warms_others else None) or _main
+                return (warm_children.offered() if warms_others else None) or program(request["arguments"])
             for file in files[:3]:
                 os.close(file)
             running[os.pidfd_open(pid)] = pid, told
@@ -129,16 +131,31 @@ def begin(request: dict[str, Any], files: list[int]) -> None:
     sys.path[0] = str(Path(sys.argv[0]).parent)
 
 
+def program(arguments: Sequence[str]) -> Callable[[], object]:
+    """Return what runs a command of `avizor`, or a program of Python: a file, `-m` and a module, or `-c` and code."""
+    if arguments[0] != sys.executable:
+        return _main
+    if arguments[1] in ("-m", "-c"):
+        sys.argv = [arguments[1], *arguments[3:]]
+        sys.path[0] = str(Path.cwd())
+        if arguments[1] == "-c":
+            return partial(exec, arguments[2], {"__name__": "__main__"})
+        return partial(runpy._run_module_as_main, arguments[2])  # type: ignore[attr-defined]
+    sys.argv = list(arguments[1:])
+    sys.path[0] = str(Path(arguments[1]).parent)
+    return partial(runpy.run_path, arguments[1], run_name="__main__")
+
+
 def _main() -> None:
     from avizor_cli.main import main
 
     main()
 
 
-def run(program: Callable[[], object]) -> NoReturn:
+def run(main: Callable[[], object]) -> NoReturn:
     """Run a program to its end. The system takes apart what is there then: that would cost Python 60 ms and more."""
     try:
-        program()
+        main()
         code = 0
     except SystemExit as end:
         if isinstance(end.code, str):

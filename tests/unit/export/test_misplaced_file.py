@@ -6,7 +6,6 @@ A file that is given in the wrong place: what it is, and what to write instead; 
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
+from support.warm_starts import warm_run
 from torch import nn
 
 from avizor_export.architectures.catalogue import build
@@ -80,7 +80,7 @@ def test_a_pickled_module_in_place_of_the_network_is_not_sent_on_to_the_next_ref
 
 def run_command(said: str) -> None:
     command = shlex.split(said.partition(" with: ")[2].partition(" ; then ")[0])
-    subprocess.run([sys.executable, *command[1:]], check=True, capture_output=True)
+    warm_run([sys.executable, *command[1:]]).check_returncode()
 
 
 @pytest.mark.parametrize("as_weights", [False, True])

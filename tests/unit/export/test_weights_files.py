@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file, save_model
+from support.warm_starts import warm_run
 from torch import Tensor, nn
 
 from avizor_export.networks.factories import load_network
@@ -249,7 +250,7 @@ def test_damaged_safetensors_are_refused(tmp_path: Path) -> None:
 def run_command(said: str) -> None:
     """Run the command that an error advises."""
     command = shlex.split(said.partition(" with: ")[2].partition(" ; then ")[0])
-    subprocess.run([sys.executable, *command[1:]], check=True, capture_output=True)
+    warm_run([sys.executable, *command[1:]]).check_returncode()
 
 
 def test_a_checkpoint_in_several_files_is_joined_by_the_command_that_is_said(tmp_path: Path) -> None:
