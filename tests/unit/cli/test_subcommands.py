@@ -1,7 +1,8 @@
-"""subcommands.py: commands are found by entry points and loaded when they are called. Each test is a fresh process."""
+"""subcommands.py: commands are found by entry points and loaded when they are called. Tests are fresh processes."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -56,24 +57,54 @@ def test_a_client_without_its_messages_is_listed_as_not_installed() -> None:
     assert "call        Not installed: needs avizor[client]." in listed
 
 
-@pytest.mark.parametrize("command", ["serve", "report", "review", "verify", "neighbours", "project", "batch", "watch", "retry"])
-def test_what_needs_no_engine_is_loaded_without_one(command: str) -> None:
-    is_loaded_without_an_engine(command)
+WITHOUT_ENGINE = ["serve", "report", "review", "verify", "neighbours", "project", "batch", "watch", "retry"]
+ON_ANOTHER = ["models", "models check", "models load", "models rollback", "calibrate", "explain"]
+ON_ANOTHER += [f"explain {kind}" for kind in ("cam", "occlusion", "error-map", "filters", "latent")]
+
+# One process for all: each command loads most of what the others do, and finds what they have loaded.
+HELP_OF_ALL = """
+import contextlib, io, json, sys
+sys.modules["onnxruntime"] = None
+from avizor_cli.main import main
+said = {}
+for command in sys.argv[1:]:
+    sys.argv = ["avizor", *command.split(), "--help"]
+    out, errors, code = io.StringIO(), io.StringIO(), None
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    said[command] = [code, out.getvalue(), errors.getvalue()]
+print(json.dumps(said))
+"""
 
 
-MODELS = [["models", each] for each in ("check", "load", "rollback")]
-EXPLAIN = [["explain", each] for each in ("cam", "occlusion", "error-map", "filters", "latent")]
+@pytest.fixture(scope="module")
+def helped() -> dict[str, tuple[int, str, str]]:
+    """The exit code, the output and the errors of each command that is asked for its help where no engine is installed."""
+    done = python(HELP_OF_ALL, *WITHOUT_ENGINE, *ON_ANOTHER)
+    assert (done.returncode, done.stderr) == (0, "")
+    return {command: tuple(said) for command, said in json.loads(done.stdout).items()}
 
 
-@pytest.mark.parametrize("command", [["models"], *MODELS, ["calibrate"], ["explain"], *EXPLAIN], ids=" ".join)
-def test_what_a_gateway_or_a_triton_may_compute_is_loaded_without_an_engine(command: list[str]) -> None:
-    is_loaded_without_an_engine(*command)
+@pytest.mark.parametrize("command", WITHOUT_ENGINE)
+def test_what_needs_no_engine_is_loaded_without_one(command: str, helped: dict[str, tuple[int, str, str]]) -> None:
+    is_loaded_without_an_engine(command, helped)
 
 
-def is_loaded_without_an_engine(*command: str) -> None:
-    helped = python(WITHOUT.format(module="onnxruntime"), "avizor", *command, "--help")
-    assert (helped.returncode, helped.stderr) == (0, "")
-    assert "which is not installed" not in " ".join(helped.stdout.split())
+@pytest.mark.parametrize("command", ON_ANOTHER)
+def test_what_a_gateway_or_a_triton_may_compute_is_loaded_without_an_engine(
+    command: str, helped: dict[str, tuple[int, str, str]]
+) -> None:
+    is_loaded_without_an_engine(command, helped)
+
+
+def is_loaded_without_an_engine(command: str, helped: dict[str, tuple[int, str, str]]) -> None:
+    code, said, errors = helped[command]
+    assert (code, errors) == (0, "")
+    assert said.startswith(f"Usage: avizor {command} ")
+    assert "which is not installed" not in " ".join(said.split())
 
 
 def test_without_an_engine_the_extra_that_brings_one_is_named() -> None:
