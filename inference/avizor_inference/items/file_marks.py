@@ -43,6 +43,12 @@ _TEXT = ".csv"
 # Bytes that tell the kind of a file.
 LOOKED_AT = 4096
 
+# How JSON begins, unless it is one number or word; `[g],[m/s]` may be names of columns.
+_JSON = re.compile(rb'\s*(?:\{\s*["}]|\[\s*(?:[\[{"]|-?\d[\d.eE+-]*\s*,))')
+# What is in code and markup, and not in names of columns; and bytes of the longest name.
+_CODE = re.compile(rb"[{}<>]")
+_LONGEST_NAME = 64
+
 
 def suffix_by_content(data: bytes, suffixes: Collection[str]) -> str:
     """Return one of the suffixes of a kind of files, or `.bin` if the content is none that is known."""
@@ -61,23 +67,51 @@ def _holds_an_array(data: bytes) -> bool:
 def is_of_a_kind(start: bytes, suffixes: Collection[str]) -> bool:
     """Return whether a file begins like one of a kind with these suffixes. start: LOOKED_AT bytes, or all of a shorter one.
 
-    A text does if one of its first two lines has a number in a column: the first may name the columns. If that
-    is longer than LOOKED_AT, the second is taken to have one.
+    A text does if its second line has a number in a column: the first may name the columns. If that is longer than LOOKED_AT,
+    the second is taken to have one.
     """
     suffix = suffix_by_content(start, suffixes)
     return _begins_a_table(start) if suffix == _TEXT else suffix != _ANY
 
 
 def _begins_a_table(start: bytes) -> bool:
-    lines = start.removeprefix(codecs.BOM_UTF8).split(b"\n")[:2]
-    has_long_names = len(lines) == 1 and len(start) == LOOKED_AT  # of more columns than are looked at
-    return has_long_names or any(map(_has_a_number, lines))
+    if _JSON.match(start):
+        return False
+    first, _, rest = start.removeprefix(codecs.BOM_UTF8).partition(b"\n")
+    second = rest.partition(b"\n")[0]
+    if not second.strip():
+        is_cut_off = len(start) == LOOKED_AT and not rest
+        return _may_name_columns(first) if is_cut_off else _has_a_number(first)
+    if _is_all_numbers(first):  # in one column it may be the number of a subtitle
+        return len(_cells(first)) > 1 or _is_all_numbers(second)
+    return _has_a_number(second)
+
+
+def _may_name_columns(line: bytes) -> bool:
+    """Return whether a line that is longer than what is looked at holds numbers, or names: neither sentences nor code."""
+    columns = _cells(line)[:-1]
+    is_short = bool(columns) and max(map(len, columns)) <= _LONGEST_NAME
+    return (is_short and not _CODE.search(line)) or _is_all_numbers(line.rpartition(b" ")[0])
 
 
 def _has_a_number(line: bytes) -> bool:
     """Return whether one of the columns holds a number; where spaces are between them, all do: else it may be a sentence."""
+    has_one = any(_is_number(cell) and _has_digits(cell) for cell in _cells(line))
+    return has_one or (_is_all_numbers(line) and _has_digits(line))
+
+
+def _is_all_numbers(line: bytes) -> bool:
     spaced = line.split()
-    return any(map(_is_number, re.split(rb"[\t;,]", line))) or (bool(spaced) and all(map(_is_number, spaced)))
+    return bool(spaced) and (all(map(_is_number, _cells(line))) or all(map(_is_number, spaced)))
+
+
+def _cells(line: bytes) -> list[bytes]:
+    return re.split(rb"[\t;,]", line)
+
+
+def _has_digits(cell: bytes) -> bool:
+    """Return whether it is no word that is read as a number: Infinity, Nan."""
+    return re.search(rb"\d", cell) is not None
 
 
 def _is_number(cell: bytes) -> bool:

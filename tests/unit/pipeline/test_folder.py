@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import os
 import re
 import zipfile
@@ -191,6 +192,24 @@ def test_arrays_and_texts_that_are_named_are_signals_whatever_their_suffix(tmp_p
         ("Recordings of line 4, bearing 2\n===============================\n\n0.1,0.2\n", False),
         ("2024-05-01 10:00:00,123 INFO begun\n2024-05-01 10:00:02,456 INFO ended\n", False),
         ("", False),
+        ("7\n8\n", True),
+        ("0.5\n", True),
+        ("nan,nan\n0.5,nan\n", True),
+        ("1,2\nx,2\n", True),  # it is damaged, which is told of it
+        ("[g],[m/s]\n0.1,0.2\n", True),
+        (" ".join(str(number / 7) for number in range(900)), True),
+        (",".join(str(number / 7) for number in range(900)), True),
+        (json.dumps({f"key {number}": number for number in range(900)}), False),
+        (json.dumps([{"t": number, "x": 0.5} for number in range(900)]), False),
+        (json.dumps(list(range(900))), False),
+        (json.dumps(list(range(9)), indent=1), False),
+        ("1\n00:00:01,000 --> 00:00:04,000\nWhere is it?\n", False),
+        ("Infinity, a poem\nAll that is, is more\n", False),
+        ("Infinity\n\nAll that is, is more\n", False),
+        ("Nan, who was 90\nwas my grandmother\n", False),
+        ("Line 4, 1999\nThe bearing was changed.\n", False),
+        ("var " + ",".join(f"a{number}={{}}" for number in range(900)), False),
+        ("It was in May, and the bearing was changed by those who came after the others had gone home for good. " * 50, False),
     ],
 )
 def test_a_text_of_another_suffix_is_a_signal_if_it_begins_with_numbers(tmp_path: Path, text: str, is_read: bool) -> None:
