@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from avizor_inference.arrays import Array
-from avizor_inference.errors import BatchTooLarge, DeadlineExceeded, InvalidInput, UnknownOutput, VersionRefused
+from avizor_inference.errors import BatchTooLarge, DeadlineExceeded, EngineMismatch, InvalidInput, UnknownOutput, VersionRefused
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.calibration import EngineClass, EngineKind, RunPrecision
 from avizor_inference.repository.models import ModelVersion
@@ -206,6 +206,18 @@ def check_same_digest(spec: ModelSpec, version: ModelVersion) -> None:
             f"{version.folder} ({expected[:12]}...); reload the model there, or use the repository that the engine serves"
         )
     check_input(spec, version)
+
+
+def check_same_tensors(spec: ModelSpec, opened: ModelSpec) -> None:
+    """Raise EngineMismatch unless a version takes and gives what it did when it was opened. spec: what the engine says now."""
+    for kind, now, before in (("input", spec.inputs, opened.inputs), ("output", spec.outputs, opened.outputs)):
+        for name in (*before, *now):
+            if now.get(name) != before.get(name):
+                is_, was = (_wanted(each[name]) if name in each else "missing" for each in (now, before))
+                raise EngineMismatch(
+                    f"the engine has another model as {opened.name!r} version {opened.version} than when it was opened: {kind} "
+                    f"{name!r} is {is_}, and was {was}; load the earlier one again, or publish this one as a version of its own"
+                )
 
 
 def engine_kind(spec: ModelSpec, version: ModelVersion) -> EngineKind:

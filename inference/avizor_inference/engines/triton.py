@@ -120,7 +120,7 @@ class TritonEngine(Engine):
             return spec
         spec, _ = self._describe(model, version)
         with self._lock:
-            self._specs[model, spec.version] = self._specs[model, version] = spec
+            self._specs[model, version] = spec = self._kept(spec)
         return spec
 
     def loaded(self, model: str) -> list[int]:
@@ -130,8 +130,8 @@ class TritonEngine(Engine):
         spec, loaded = self._describe(model, None)
         others = [self._describe(model, number)[0] for number in loaded[:-1]]
         with self._lock:  # those of versions that are not loaded stay: calls that use them are told by the server
-            self._specs[model, None] = spec
-            self._specs |= {(model, each.version): each for each in (*others, spec)}
+            for each in (*others, spec):
+                self._specs[model, None] = self._kept(each)
         return loaded
 
     def submit(self, request: InferRequest) -> Future[dict[str, Array]]:
@@ -195,6 +195,13 @@ class TritonEngine(Engine):
             self._calls = None
             self._channel.close()
             self._asking_channel.close()
+
+    def _kept(self, spec: ModelSpec) -> ModelSpec:
+        """Keep what the server says of a version, and return it: the same object as before, if it says the same."""
+        key = spec.name, spec.version
+        if self._specs.get(key) != spec:
+            self._specs[key] = spec
+        return self._specs[key]
 
     def _checked(self, request: InferRequest) -> tuple[ModelSpec, float | None]:
         """Return what a request is for, and the seconds that are left for it. Raises what Engine.submit raises."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -41,20 +41,24 @@ class Answering(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Knows one model, and answers every request for it with the same messages: one, unless a test says otherwise."""
 
     def __init__(self, *answers: bytes) -> None:
-        self._answers = {
+        self.answers: dict[str, Sequence[bytes]] = {
             "ModelMetadata": [service_pb2.ModelMetadataResponse(name="m", versions=["3"]).SerializeToString()],
             "ModelConfig": [service_pb2.ModelConfigResponse(config=CONFIG).SerializeToString()],
             "ModelInfer": answers,
         }
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        answers = self._answers[details.method.rpartition("/")[2]]
+        answers = self.answers[details.method.rpartition("/")[2]]
         return grpc.unary_stream_rpc_method_handler(lambda _request, _context: iter(answers))
 
 
+def answering(*answers: bytes) -> contextlib.AbstractContextManager[str]:
+    return serving(Answering(*answers))
+
+
 @contextlib.contextmanager
-def answering(*answers: bytes) -> Iterator[str]:
-    server = grpc.server(ThreadPoolExecutor(4), [Answering(*answers)], options=[("grpc.so_reuseport", 0)])
+def serving(handler: Answering) -> Iterator[str]:
+    server = grpc.server(ThreadPoolExecutor(4), [handler], options=[("grpc.so_reuseport", 0)])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:

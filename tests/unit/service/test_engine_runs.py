@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.grpc.service_pb2 import ModelConfigResponse
+from unit.inference.test_triton_answers import CONFIG, Answering, answer, serving
 from unit.service.unanswered_engine import UnansweredEngine
 
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
-from avizor_inference.errors import EngineUnavailable
+from avizor_inference.engines.triton import TritonEngine
+from avizor_inference.errors import EngineMismatch, EngineUnavailable
 from avizor_service.engine_runs import EngineRuns
 from avizor_service.threads import open_threads
 
@@ -117,3 +121,30 @@ def test_what_a_request_waited_to_share_a_run_is_taken_off_its_time(engine: Embe
 
     asyncio.run(run())
     assert [request.timeout_s for request, _ in held.submitted] == [8.0]
+
+
+def test_a_model_that_a_triton_has_changed_under_the_name_is_told_from_the_one_that_was_opened() -> None:
+    """A look of the gateway asks what is loaded. From then on the engine knows the tensors of the other model."""
+    server = Answering(answer())
+    with serving(server) as address, TritonEngine(address) as engine, open_threads(1) as threads:
+        runs, spec = EngineRuns(engine, threads), engine.spec("m", 3)
+
+        def asked() -> Mapping[str, np.ndarray]:
+            return asyncio.run(runs.run(spec, [np.zeros((1, 2), np.float32)], ["y"], lambda: 20.0))
+
+        assert engine.loaded("m") == [3]
+        assert engine.spec("m", 3) is spec
+        assert asked()["y"].shape == (1, 2)
+        for changed in ("output", "input"):
+            config = ModelConfig()
+            config.CopyFrom(CONFIG)
+            getattr(config, changed)[0].dims[:] = [3]
+            server.answers["ModelConfig"] = [ModelConfigResponse(config=config).SerializeToString()]
+            server.answers["ModelInfer"] = [answer(shape=(1, 3), content=bytes(12)) if changed == "output" else answer()]
+            engine.loaded("m")
+            name = {"output": "y", "input": "x"}[changed]
+            message = (
+                rf"another model as 'm' version 3 .*: {changed} '{name}' is float32\[batch, 3\], and was float32\[batch, 2\]"
+            )
+            with pytest.raises(EngineMismatch, match=message):
+                asked()
