@@ -15,7 +15,7 @@ from avizor_inference.object_store import is_url
 
 
 def place_of(root: str) -> str:
-    """Return where a root leads, which is the same for every spelling: an absolute path without links, or a URL.
+    """Return where a root leads, which is the same for every spelling: an absolute path without links to folders, or a URL.
 
     Of a pattern it is the fixed part that is followed. Standard input is itself.
     """
@@ -25,7 +25,7 @@ def place_of(root: str) -> str:
     if is_url(path):
         return name_of(str(path))
     if not is_pattern(path):
-        return name_of(os.path.realpath(path))
+        return name_of(str(_real(path)))
     base = fixed_part(path)
     return name_of(str(Path(os.path.realpath(base)) / path.relative_to(base)))
 
@@ -78,9 +78,10 @@ def _real_folder(folder: Path) -> Path:
 
 
 def _real(path: Path) -> Path:
-    """Return a path without links, of which a URL has none. One that leads to nothing stays: `retry` reads what it is then."""
+    """Return a path without links in its folders, of which a URL has none. A file's own name stays, as below a folder.
+
+    So a link that leads to nothing, or to another file by now, is the same file of the same job, which has changed.
+    """
     if is_url(path):
         return path
-    if path.is_symlink() and not path.exists():
-        return Path(os.path.realpath(path.parent)) / path.name
-    return Path(os.path.realpath(path))
+    return Path(os.path.realpath(path) if path.is_dir() or not path.name else Path(os.path.realpath(path.parent), path.name))

@@ -94,6 +94,28 @@ def test_links_within_a_folder_are_items_of_their_own(data: Path, tmp_path: Path
     assert plan_job(settings(data), tmp_path / "out").files == 5
 
 
+@pytest.mark.parametrize("to", ["nothing", "b/1.wav", "one.txt"])
+def test_a_link_among_named_files_is_the_same_file_of_the_same_job_when_it_leads_elsewhere(
+    data: Path, tmp_path: Path, to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data)
+    link, names = data / "a" / "3.wav", ["a/1.wav", "a/3.wav"]
+    link.symlink_to(data / to)
+    write(data / "one.txt", "x")
+    (data / "b" / "link.txt").symlink_to(data / "one.txt")
+    job = settings(*map(Path, names))
+    before = [place_of(name) for name in (*names, "b/link.txt")]
+    assert run(job, tmp_path / "out").files == 2
+    link.unlink()
+    write(link, "another text")
+    (data / "b" / "link.txt").unlink()
+    (data / "b" / "link.txt").symlink_to(data / "two.txt")
+    assert [place_of(name) for name in (*names, "b/link.txt")] == before
+    plan = plan_job(job, tmp_path / "out")
+    changes = plan.changes
+    assert (plan.files, changes.new, changes.changed.count, changes.gone.count, changes.unlisted.count) == (2, 0, 1, 0, 0)
+
+
 def test_roots_keep_their_spelling_and_files_get_their_one_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x").mkdir()
