@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from support.scripts.warm_children import DECODER, replace_starts
+from support.scripts.warm_children import DECODER, SANDBOX, WORKER, replace_starts
 
 STARTER = Path(__file__).parent / "scripts" / "warm_starter.py"
 GROUPS = (  # of commands that load much the same
@@ -30,7 +30,8 @@ GROUPS = (  # of commands that load much the same
     ("call", "health", "serve"),
     ("describe", "export", "fit", "tune"),
 )
-WARM = {command: group for group in GROUPS for command in group}
+WARM = {command: group for group in GROUPS for command in group} | {SANDBOX: (SANDBOX,)}
+_BESIDE = {DECODER: "serve", WORKER: "serve", SANDBOX: SANDBOX}  # other programs start beside those of a job
 _NUMBER = struct.Struct("i")
 _ROOM_FOR_A_NAME = 400  # warm_children.call_me
 
@@ -42,13 +43,13 @@ def note_environment() -> None:
 
 
 def start_own_processes_warm() -> None:
-    """Start warm, too, what the code under test starts from this process: workers of jobs, and decoders."""
+    """Start warm, too, what the code under test starts from this process: workers, decoders, and what tries an ONNX file."""
 
     def helper(program: str, environment: Mapping[str, str]) -> socket.socket | None:
         is_cold = "AVIZOR_COLD_STARTS" in os.environ or _of_loading(environment) != _of_loading(_USUAL)
         if is_cold or "resource_tracker" in program:
             return None
-        return _starter(WARM["serve" if program == DECODER else "batch"])
+        return _starter(WARM[_BESIDE.get(program, "batch")])
 
     replace_starts(helper)
 

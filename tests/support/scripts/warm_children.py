@@ -1,4 +1,4 @@
-"""Start the processes of a warm command warm, too: workers of a job, and decoders of a gateway.
+"""Start the processes of a warm command warm, too: workers of a job, workers and decoders of a gateway.
 
 They load again what the command has loaded, which is most of what they cost. So a helper stands beside the command, forked
 before its first thread. It forks where the command would start a program of Python, and the new process becomes a child of the
@@ -29,6 +29,9 @@ from pathlib import Path
 from typing import Any
 
 DECODER = "avizor_service.decoders.worker"
+WORKER = "avizor_service.workers.worker"
+SANDBOX = "avizor_export.networks.onnx_sandbox"
+_PYTHON = sys.executable  # tests put another program in its place
 
 LONGEST = 1 << 18  # bytes of a request
 MOST_FILES = 16
@@ -58,7 +61,7 @@ class _Cold(Exception):
 
 
 def replace_starts(helper: Callable[[str, Mapping[str, str]], socket.socket | None]) -> None:
-    """Let this process ask a helper where it would start what multiprocessing spawns, or a decoder.
+    """Let this process ask a helper where it would start what multiprocessing spawns, or a module named above.
 
     helper: returns the socket of one, for a module or code and an environment; None starts the program cold.
     """
@@ -105,7 +108,7 @@ def replace_starts(helper: Callable[[str, Mapping[str, str]], socket.socket | No
         read, _, _, out, _, errors = pipes
         files = {number: number if own == -1 else own for number, own in enumerate((read, out, errors))}
         try:
-            if not isinstance(args, list) or args[:4] != [sys.executable, "-P", "-m", DECODER]:
+            if not isinstance(args, list) or args[:3] != [_PYTHON, "-P", "-m"] or args[3] not in (DECODER, WORKER, SANDBOX):
                 raise _Cold
             self.pid = start(args[2:], files, dict(os.environ if env is None else env), -1 if group is None else group)
         except _Cold:
@@ -187,6 +190,8 @@ def _begun(request: dict[str, Any], files: list[int]) -> Callable[[], object]:
     sys.argv = [option, *arguments]
     if option == "-c":
         return partial(exec, program, {"__name__": "__main__"})
+    if program == WORKER and (later := offered()):  # it starts decoders
+        return later
     return partial(runpy._run_module_as_main, program)  # type: ignore[attr-defined]
 
 

@@ -42,6 +42,14 @@ _LATER = {
     "describe": ("avizor_export.description.command",),
     "export": ("torch.export._trace", "matplotlib.figure"),
     "fit": ("avizor_export.fitting.command",),
+    "avizor_export.networks.onnx_sandbox": (
+        "avizor_export.networks.onnx_batch",
+        "avizor_export.networks.onnx_input",
+        "avizor_export.networks.onnx_opening",
+        "avizor_inference.engines.ort_session",
+        "onnx.shape_inference",
+        "onnxruntime",
+    ),
     "serve": ("numpy.ma", "avizor_service.server", "avizor_service.decoders.messages", "avizor_inference.items.signals"),
 }
 _PR_SET_PDEATHSIG = 1
@@ -56,7 +64,8 @@ def load(names: Sequence[str]) -> None:
     for variable, value in (("OMP_WAIT_POLICY", "PASSIVE"), ("GRPC_VERBOSITY", "NONE")):  # see avizor_cli.main
         os.environ.setdefault(variable, value)
     for name in names:
-        avizor.get_command(click.Context(avizor), name)
+        if name in avizor.list_commands(click.Context(avizor)):
+            avizor.get_command(click.Context(avizor), name)
         for module in _LATER.get(name, ()):
             importlib.import_module(module)
     if "export" in names:
