@@ -128,6 +128,8 @@ def test_it_fails_where_what_is_needed_is_broken(replaced: Replace) -> None:
     for name in ("ort", "always needed"):
         assert re.search(r"ImportError( in numpy)?: this wheel is for another processor", seen[name]["what"])
         assert "pip install --force-reinstall" in seen[name]["remedy"]
+    for name in ("ort", "openvino:bf16"):
+        assert seen[name]["remedy"] == "install it again: pip install --force-reinstall 'numpy>=1.26'"
 
 
 def test_the_text_is_lines_that_say_what_and_what_to_do(replaced: Replace) -> None:

@@ -6,8 +6,9 @@ import os
 import re
 from typing import Any
 
+from avizor_cli.always_needed import requirement_of
 from avizor_cli.doctor.finding import Finding, State
-from avizor_cli.doctor.packages import AGAIN, INSTALL_RUNTIME, installed_runtimes, runtime_again
+from avizor_cli.doctor.packages import AGAIN, INSTALL_RUNTIME, cause_of, installed_runtimes, runtime_again
 from avizor_cli.doctor.tries import Tried
 from avizor_inference.error_text import counted
 
@@ -33,7 +34,8 @@ def ort_findings(tried: Tried | None, asked: str) -> list[Finding]:
     about = {key: value for each in answers.values() for key, value in each.items() if key != "error"}
     runtime = f"ONNX Runtime {about.get('version', '')}".strip()
     if error := answers["version"].get("error") or answers["cpu"].get("error"):
-        return [Finding("ort", "wrong", f"{runtime} does not run: {error}", runtime_again(), is_needed=True, details=about)]
+        mend = _other_again(error, "onnxruntime") or runtime_again()
+        return [Finding("ort", "wrong", f"{runtime} does not run: {error}", mend, is_needed=True, details=about)]
     here = Finding("ort", "ok", f"{runtime} computes on the CPU", is_needed=True, details=about)
     return [here, _cuda(answers["gpus"], answers["cuda"].get("error", ""), tried.log)]
 
@@ -73,11 +75,21 @@ def openvino_findings(tried: Tried | None, asked: str) -> list[Finding]:
         state: State = "ok"
         what, remedy = f"{runtime} computes on the CPU{' in bf16' if answer is bf16 else ''}", ""
         if error := loaded.get("error") or answer.get("error"):
-            state, what, remedy = "wrong", f"{runtime} does not run: {error}", f"{AGAIN} openvino"
+            state, what, remedy = (
+                "wrong",
+                f"{runtime} does not run: {error}",
+                _other_again(error, "openvino") or f"{AGAIN} openvino",
+            )
         elif answer.get("lacks_bf16"):
             state, what = "absent", "this processor has no instructions for bf16"
         found.append(Finding(name, state, what, remedy, is_needed=asked == name, details=loaded))
     return found
+
+
+def _other_again(error: str, engine: str) -> str:
+    """Return how to install the package anew that an engine cannot be loaded without; "" where the error is its own."""
+    cause = cause_of(error)
+    return f"{AGAIN} '{requirement_of(cause)}'" if cause not in ("", engine) else ""
 
 
 def triton_finding(tried: Tried | None, address: str, client: str) -> Finding:

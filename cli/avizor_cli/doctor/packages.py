@@ -95,6 +95,12 @@ def runtime_again() -> str:
     return f"pip uninstall {' '.join(found)}, then {INSTALL_RUNTIME}" if found else INSTALL_RUNTIME
 
 
+def cause_of(error: str) -> str:
+    """Return the module from which the error of another one came; "" where it is its own."""
+    found = _CAUSE.match(error)
+    return found[1] if found else ""
+
+
 def needed_of(extra: str) -> list[Requirement]:
     """Return what an extra needs on this machine, of any ONNX Runtime the one that is here; of "" what is always needed."""
     found = []
@@ -165,11 +171,11 @@ def _below(purpose: str, faults: Mapping[Requirement, str], errors: Mapping[str,
     """Return the faults of an extra in words, each once: not again what was told, nor what another package is the cause of."""
     words, own = [], []
     for each, fault in faults.items():
-        cause = _CAUSE.match(errors.get(module_of(each.name), ""))
+        cause = cause_of(errors.get(module_of(each.name), ""))
         if each.name in told:
             words.append(f"{each.name} (see `{told[each.name]}` above)")
-        elif cause and errors.get(cause[1]):
-            words.append(f"{each.name} cannot be loaded without {cause[1]}")
+        elif errors.get(cause) and "cannot be loaded" in fault:
+            words.append(f"{each.name} cannot be loaded without {cause}")
         else:
             words.append(fault)
             own.append(each)
