@@ -6,6 +6,7 @@ version 1 one each.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -36,7 +37,7 @@ def memory_left() -> int | None:
 def _held(folder: Path) -> int:
     """Return the bytes of a group that are not given back where others need them; 0 where that is not told."""
     used = kept = 0
-    with suppress(OSError):  # gVisor has the first of them alone
+    with suppress(OSError, ValueError):  # gVisor has the first of them alone
         used = _number(folder, "memory.current", "memory.usage_in_bytes")
         lines = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
         stat = {name: int(count) for name, count in map(str.split, lines)}
@@ -71,8 +72,7 @@ def _number(folder: Path, *names: str) -> int:
 def _groups(controller: str) -> Iterator[Path]:
     """Yield the folders of the groups that this process is in, the innermost first."""
     try:
-        lines = (_PROCESS / "cgroup").read_text(encoding="utf-8").splitlines()
-        mounts = (_PROCESS / "mountinfo").read_text(encoding="utf-8").splitlines()
+        lines, mounts = (os.fsdecode((_PROCESS / name).read_bytes()).split("\n")[:-1] for name in ("cgroup", "mountinfo"))
     except OSError:  # not on Linux
         return
     for _, names, group in (line.split(":", 2) for line in lines):
@@ -85,9 +85,9 @@ def _mounted(mounts: list[str], controller: str) -> Iterator[tuple[PurePosixPath
     """Yield which group is mounted where. controller: "" for version 2."""
     for line in mounts:
         before, _, after = line.partition(" - ")
-        kind, _, options = after.split(" ", 2)
+        kind, options = after.partition(" ")[0], after.rpartition(" ")[2]
         if kind == "cgroup" and controller in options.split(",") if controller else kind == "cgroup2":
-            _, _, _, top, folder, *_ = before.split(" ")
+            top, folder = before.split(" ")[3:5]
             yield PurePosixPath(top), Path(folder)
 
 

@@ -45,8 +45,10 @@ def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
         (tmp_path / "cgroup").write_text(f"9:name=systemd:/other\n{own}\n")
         (tmp_path / "mountinfo").write_text(
             "31 23 0:28 / / rw,relatime shared:1 - tmpfs tmpfs rw\n"
+            "30 23 0:27 / /media/caf\udce9\\0401 rw - odd\n"  # a disk whose name is not in UTF-8
             f"32 31 0:29 / {tmp_path}/other rw,relatime - cgroup cgroup rw,name=systemd\n"
-            f"33 31 0:30 {top} {tmp_path}/tree rw,relatime shared:2 master:1 - {mount}\n"
+            f"33 31 0:30 {top} {tmp_path}/tree rw,relatime shared:2 master:1 - {mount}\n",
+            errors="surrogateescape",
         )
         monkeypatch.setattr(control_groups, "_PROCESS", tmp_path)
 
