@@ -159,7 +159,16 @@ def test_the_text_is_lines_that_say_what_and_what_to_do(replaced: Replace) -> No
             "numpy",
             [
                 r"  always needed +WRONG +numpy \d\S+ cannot be loaded \(ImportError: no\), onnx cannot be loaded without .*",
+                r"  ort +WRONG .*; install it again: pip install --force-reinstall 'numpy>=1.26'",
                 r"  projection +WRONG +avizor project: opentsne cannot be loaded without numpy, scikit-learn .* without numpy",
+            ],
+        ),
+        (
+            "grpc",  # of grpcio, which is not always needed by itself
+            [
+                r"  openvino:bf16 +WRONG .*ImportError in grpc: no; install it again: pip install --force-reinstall 'grpcio'",
+                r"  always needed +WRONG +tritonclient cannot .* without grpcio; pip install --force-reinstall 'grpcio'",
+                r"  service +WRONG .* without grpcio, grpcio \d\S+ .*; pip install --force-reinstall 'grpcio>=\S+'",
             ],
         ),
     ],

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
+from avizor_cli.always_needed import requirement_of
 from avizor_cli.doctor.finding import Finding
 from avizor_cli.summaries import WITHOUT_ENGINE, to_install
 from avizor_inference.error_text import named
@@ -96,9 +97,10 @@ def runtime_again() -> str:
 
 
 def cause_of(error: str) -> str:
-    """Return the module from which the error of another one came; "" where it is its own."""
-    found = _CAUSE.match(error)
-    return found[1] if found else ""
+    """Return the installed package from whose module the error of another one came; "" where it is its own, or not known."""
+    module = found[1] if (found := _CAUSE.match(error)) else ""
+    named = [module.replace("_", "-"), *(package for package, shown_by in MODULES.items() if shown_by == module)]
+    return next((each for each in named if module and installed(each)), "")
 
 
 def needed_of(extra: str) -> list[Requirement]:
@@ -169,18 +171,21 @@ def _finding(
 
 def _below(purpose: str, faults: Mapping[Requirement, str], errors: Mapping[str, str], told: Mapping[str, str]) -> str:
     """Return the faults of an extra in words, each once: not again what was told, nor what another package is the cause of."""
-    words, own = [], []
+    words, again = [], dict[str, None]()
+    names = [each.name for each in faults]
     for each, fault in faults.items():
         cause = cause_of(errors.get(module_of(each.name), ""))
         if each.name in told:
             words.append(f"{each.name} (see `{told[each.name]}` above)")
-        elif errors.get(cause) and "cannot be loaded" in fault:
+        elif cause not in ("", each.name) and errors.get(module_of(cause)) and "cannot be loaded" in fault:
             words.append(f"{each.name} cannot be loaded without {cause}")
+            if cause not in told and cause not in names:
+                again[f"'{requirement_of(cause)}'"] = None
         else:
             words.append(fault)
-            own.append(each)
-    again = f"pip install --force-reinstall {_quoted(own)}" if own else ""
-    return "; ".join(filter(None, [": ".join(filter(None, [purpose, ", ".join(words)])), again]))
+            again[_quoted([each])] = None
+    remedy = f"pip install --force-reinstall {' '.join(again)}" if again else ""
+    return "; ".join(filter(None, [": ".join(filter(None, [purpose, ", ".join(words)])), remedy]))
 
 
 def _quoted(needed: Iterable[Requirement]) -> str:
