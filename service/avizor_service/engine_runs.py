@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from avizor_inference.arrays import Array, Items
-from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_same_tensors
+from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_unchanged
 from avizor_service.call_record import current_id, current_traceparent
 from avizor_service.engine_results import EngineResults
 from avizor_service.leaving import leave, result_of
@@ -70,7 +70,7 @@ class EngineRuns:
     async def _batch(self, spec: ModelSpec, rows: Items, outputs: Sequence[str], time_remaining_s: TimeRemaining) -> Outputs:
         (name,) = spec.inputs
         if self._engine.answers_on_loop and (now := self._engine.spec(spec.name, spec.version)) is not spec:
-            check_same_tensors(now, spec)  # a server may have loaded another model under the name
+            check_unchanged(now, spec)  # a server may have loaded another model under the name
         said = (current_id(), current_traceparent())
         request = InferRequest(spec.name, {name: rows}, outputs, spec.version, time_remaining_s(), *said)
         if self._engine.answers_on_loop and max(rows.nbytes, bytes_of(spec.outputs, outputs) * len(rows)) <= LIGHT_BYTES:

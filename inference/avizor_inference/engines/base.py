@@ -208,16 +208,24 @@ def check_same_digest(spec: ModelSpec, version: ModelVersion) -> None:
     check_input(spec, version)
 
 
-def check_same_tensors(spec: ModelSpec, opened: ModelSpec) -> None:
-    """Raise EngineMismatch unless a version takes and gives what it did when it was opened. spec: what the engine says now."""
-    for kind, now, before in (("input", spec.inputs, opened.inputs), ("output", spec.outputs, opened.outputs)):
-        for name in (*before, *now):
+def check_unchanged(spec: ModelSpec, opened: ModelSpec) -> None:
+    """Raise EngineMismatch unless a version is the model that it was when it was opened; unknown digests pass.
+
+    spec: what the engine says of it now.
+    """
+    what = ""
+    for kind, now, before in (("output", spec.outputs, opened.outputs), ("input", spec.inputs, opened.inputs)):
+        for name in (*now, *before):
             if now.get(name) != before.get(name):
                 is_, was = (_wanted(each[name]) if name in each else "missing" for each in (now, before))
-                raise EngineMismatch(
-                    f"the engine has another model as {opened.name!r} version {opened.version} than when it was opened: {kind} "
-                    f"{name!r} is {is_}, and was {was}; load the earlier one again, or publish this one as a version of its own"
-                )
+                what = f"{kind} {name!r} is {is_}, and was {was}"
+    if not what and spec.sha256 and opened.sha256 not in ("", spec.sha256):
+        what = f"its sha256 is {spec.sha256[:12]}..., and was {opened.sha256[:12]}..."
+    if what:
+        raise EngineMismatch(
+            f"the engine has another model as {opened.name!r} version {opened.version} than when it was opened: {what}; load "
+            "the earlier one again, or publish this one as a version of its own"
+        )
 
 
 def engine_kind(spec: ModelSpec, version: ModelVersion) -> EngineKind:
