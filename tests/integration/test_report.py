@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,21 @@ def page(job: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def running() -> Iterator[Browser]:
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture
+def opened(running: Browser) -> Browser:
+    """A browser of a usual size, which shows nothing and has said nothing."""
+    running.open("about:blank")
+    running.look(1280)
+    running.complaints()
+    return running
+
+
 def drawn(opened: Browser, page: Path) -> Any:
     """Open the page, wait until its charts are drawn, and return the driver."""
     opened.open(page.as_uri())
@@ -72,8 +88,8 @@ def test_a_report_opens_without_a_network(page: Path) -> None:
     assert "data:image/png;base64," in markup
 
 
-def test_alpha_is_moved_and_the_counts_follow(job: Path, page: Path) -> None:
-    with Results.open(job) as results, browser() as opened:
+def test_alpha_is_moved_and_the_counts_follow(job: Path, page: Path, opened: Browser) -> None:
+    with Results.open(job) as results:
         driver = drawn(opened, page)
         exact = driver.find_element(By.ID, "alpha-number")
         for alpha in (0.05, 0.2, 0.01):
@@ -103,32 +119,32 @@ LESS = ("at alpha 5.00 %: the promise is weaker, as said above", "The calibratio
 
 
 @pytest.mark.parametrize(("weaker", "said"), [("", PROMISED), ("is cross-fitted", LESS)])
-def test_alpha_is_not_promised_by_a_calibration_that_promises_less(tmp_path: Path, weaker: str, said: tuple[str, str]) -> None:
+def test_alpha_is_not_promised_by_a_calibration_that_promises_less(
+    tmp_path: Path, opened: Browser, weaker: str, said: tuple[str, str]
+) -> None:
     source = SourceFigures("fan-1", 2, 2, 0, 20, Steps([0.01], [1]))
     figures = ModelFigures("fans", 1, True, "", "0a1b", 20, 2, weaker, [source])
     page = Report("t", [], [], 0.05, 0.05, False, True, [figures], [], [ShownItems("fans", True)], [], [], 0, {}, {})
     path = tmp_path / "report.html"
     path.write_bytes(render(page))
-    with browser() as opened:
-        shown = drawn(opened, path)
-        assert shown.find_element(By.ID, "total").text == f"fans: 1 of 2 items flagged (50.0 %), {said[0]}"
-        assert shown.find_element(By.TAG_NAME, "figcaption").text.endswith(said[1])
+    shown = drawn(opened, path)
+    assert shown.find_element(By.ID, "total").text == f"fans: 1 of 2 items flagged (50.0 %), {said[0]}"
+    assert shown.find_element(By.TAG_NAME, "figcaption").text.endswith(said[1])
 
 
 @pytest.mark.parametrize(("width", "dark"), [(400, True), (1280, False)])
-def test_a_sound_plays_and_the_page_fits(page: Path, width: int, dark: bool) -> None:
-    with browser() as opened:
-        opened.look(width, dark=dark)
-        driver = drawn(opened, page)
-        seconds = driver.execute_async_script(
-            "const done = arguments[0], sound = document.querySelector('audio'); sound.muted = true;"
-            "sound.addEventListener('ended', () => done(sound.duration)); sound.play().catch(e => done(String(e)));"
-        )
-        assert seconds == pytest.approx(3 * 4096 / SAMPLE_RATE, abs=0.2)
-        assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
-        colour = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
-        assert (max(map(int, re.findall(r"\d+", colour))) < 80) == dark
-        assert opened.problems_for_screen_readers() == []
+def test_a_sound_plays_and_the_page_fits(page: Path, opened: Browser, width: int, dark: bool) -> None:
+    opened.look(width, dark=dark)
+    driver = drawn(opened, page)
+    seconds = driver.execute_async_script(
+        "const done = arguments[0], sound = document.querySelector('audio'); sound.muted = true;"
+        "sound.addEventListener('ended', () => done(sound.duration)); sound.play().catch(e => done(String(e)));"
+    )
+    assert seconds == pytest.approx(3 * 4096 / SAMPLE_RATE, abs=0.2)
+    assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    colour = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert (max(map(int, re.findall(r"\d+", colour))) < 80) == dark
+    assert opened.problems_for_screen_readers() == []
 
 
 def test_it_tells_what_is_in_the_job(page: Path) -> None:
