@@ -104,7 +104,7 @@ class SectionJoin:
                 assert letter  # or it is not dead
                 writer.add("dead_letters", letter)
                 remove_parts(self.out, shard.id, sections)
-            commit = totals.commit(writer, shard.id, files=1)
+            commit = writer.commit(totals.finish(writer, shard.id, files=1))
             remove_sections(self.out, shard.id, sections)
         return commit
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from avizor_inference.judged_rows import TableRow
 from avizor_pipeline.job_context import JobContext
@@ -15,8 +16,8 @@ from avizor_pipeline.watch import Watch
 
 def run_task(
     context: JobContext, shard: Shard, lost: Mapping[str, str] | None = None, watch: Watch | None = None
-) -> Commit | SectionRecord:
-    """Process a shard or a section, and make it count. See ShardRun."""
+) -> Callable[[], Commit | SectionRecord]:
+    """Process a shard or a section, and return what makes it count. See ShardRun."""
     context = context.judged_by(shard.calibrations)
     if shard.is_section:
         return SectionRun(context, shard, lost, watch).run_section()
@@ -28,13 +29,13 @@ class SectionRun(ShardRun):
 
     _letter: TableRow | None = None
 
-    def run_section(self) -> SectionRecord:
-        """Process the section. Raises JobError, EngineError."""
+    def run_section(self) -> Callable[[], SectionRecord]:
+        """Process the section, and return what makes it count. Raises JobError, EngineError."""
         self.process()
-        return self.record()
+        return self.sealed()
 
-    def record(self) -> SectionRecord:
-        """Make what was processed count. Raises JobError."""
+    def sealed(self) -> Callable[[], SectionRecord]:
+        """Write the part of what was processed, and return what makes it count. Both raise JobError."""
         shard, (entry,) = self._shard, self._shard.entries
         if self._letter and self._writer.counts["windows"]:
             self._writer.drop("windows", {entry.uri})
@@ -45,10 +46,14 @@ class SectionRun(ShardRun):
             number=shard.section.number,
             of=shard.section.of,
             windows=windows,
-            sha256=self._writer.close(),
+            sha256=self._writer.finish(),
             models={} if self._letter else dict(self._model_totals(entry.uri)),
             dead_letter=self._letter,
         )
+        return partial(self._record, record)
+
+    def _record(self, record: SectionRecord) -> SectionRecord:
+        self._writer.publish()
         write_record(self._context.out, record)
         return record
 

@@ -1,9 +1,9 @@
-"""Run one shard from files to committed parts: decode, cut into windows, infer in batches across files, judge, write."""
+"""Run one shard from files to finished parts: decode, cut into windows, infer in batches across files, judge, write."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
@@ -38,7 +38,7 @@ from avizor_pipeline.watch import Watch, decoder_failed
 
 
 class ShardRun:
-    """Processes one shard. Call `run` once.
+    """Processes one shard. Call `run` once, and then what it returns.
 
     lost: files that are not read, because processes that read them have ended; uri -> what happened. watch: takes note of
     which file is read.
@@ -54,11 +54,15 @@ class ShardRun:
         self._files = ReconstructionFiles(path_of(context.settings.reconstructions))
         self.totals = ShardTotals(context.settings, context.models, context.judges)
 
-    def run(self) -> Commit:
-        """Process the shard, write its parts and commit it. Raises JobError, EngineError, StoreUnavailable."""
+    def run(self) -> Callable[[], Commit]:
+        """Process the shard and write its parts; return what commits it, which needs nothing of the context.
+
+        Raises EngineError, StoreUnavailable, JobError, of which the commit raises the last.
+        """
         self.process()
         self._files.close([model.name for model in self._context.models if model.reconstructs], self.totals.unread)
-        return self.totals.commit(self._writer, self._shard.id, self._shard.items, self._files.name)
+        commit = self.totals.finish(self._writer, self._shard.id, self._shard.items, self._files.name)
+        return partial(self._writer.commit, commit)
 
     def process(self) -> None:
         """Read the items and add up what the models say of them."""

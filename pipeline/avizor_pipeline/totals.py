@@ -53,10 +53,10 @@ class ShardTotals:
         self.items: dict[str, Entry] = {}
         self.unread: set[str] = set()
 
-    def commit(
+    def finish(
         self, writer: PartWriter, shard: str, files: int, reconstruction: Callable[[str, str], str | None] = lambda *_: None
     ) -> Commit:
-        """Write the rows of the items, finish the parts, and make the shard count. Raises JobError.
+        """Write the rows of the items, finish the parts, and return the record with which the shard counts. Raises JobError.
 
         files: items of the shard. reconstruction: from a model and a uri to the file of the item's reconstruction.
         """
@@ -72,7 +72,7 @@ class ShardTotals:
         if partly := {uri for _, uri in self.of if uri in self.unread}:
             writer.drop("windows", partly)  # a file that is a dead letter has no other rows
         low_rate, several_channels, padded = self._surprises()
-        commit = Commit(
+        return Commit(
             shard=shard,
             files=files,
             windows=writer.counts["windows"],
@@ -83,12 +83,10 @@ class ShardTotals:
             several_channels=several_channels,
             padded=padded,
             rows=writer.counts,
-            sha256=writer.close(),
+            sha256=writer.finish(),
             labels=labels,
             sources=sources,
         )
-        writer.commit(commit)
-        return commit
 
     def _surprises(self) -> tuple[int, int, int]:
         """Count the files of a low rate, of several channels, and the padded ones. See Commit."""

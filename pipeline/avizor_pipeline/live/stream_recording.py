@@ -87,7 +87,7 @@ class StreamRecording:
             return
         if not self.finished.done:
             add_round(self.context.out, self.number, [self.entry], self.pins)
-        record = self._section.record()
+        record = self._section.sealed()()
         self.finished.add(record)
         self.on_section(record)
         self.level.samples, self.level.beyond, self.level.peak = 0, 0, 0.0  # the next section has its own

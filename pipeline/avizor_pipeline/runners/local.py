@@ -8,13 +8,15 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from avizor_inference.errors import JobError
 from avizor_pipeline.engine_wait import ENGINE_WAIT_S, wait_line
 from avizor_pipeline.model_groups import shared_graphs
 from avizor_pipeline.runners.attempts import Attempt
 from avizor_pipeline.runners.base import Done
-from avizor_pipeline.runners.worker import LOOK_EVERY_S, Worker, WorkerDied, WorkerOptions
+from avizor_pipeline.runners.worker import LOOK_EVERY_S, Died, Worker
+from avizor_pipeline.runners.worker_process import WorkerOptions
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.output_files import OutputPath
@@ -83,50 +85,50 @@ def run_alone(worker: Worker, shard: Shard, file_timeout_s: float) -> Done:
 
 @dataclass
 class _Run:
-    """Holds what is in progress: at most one task for each worker."""
+    """Holds what is in progress: at most one task for each worker, and one commit of the task before.
+
+    hung: worker -> place of the entry at which it was ended. ended: whether all shards were begun.
+    """
 
     idle: list[Worker]
     shards: Iterator[Shard | None]
     file_timeout_s: float
-    ended: bool = False  # whether all shards were begun
+    ended: bool = False
     again: deque[Attempt] = field(default_factory=deque)
-    busy: dict[Future[Done | None], tuple[Worker, Attempt]] = field(default_factory=dict)
-    hung: dict[Worker, int] = field(default_factory=dict)  # worker -> place of the entry at which it was ended
+    busy: dict[Future[Future[Done | Died] | Died | None], tuple[Worker, Attempt]] = field(default_factory=dict)
+    committing: dict[Future[Done | Died], tuple[Worker, Attempt]] = field(default_factory=dict)
+    hung: dict[Worker, int] = field(default_factory=dict)
     deaths_at_start: int = 0
     waits: bool = False
 
     def commits(self) -> Iterator[Done]:
         """Yield what comes of each task."""
-        while self._begin() or not self.ended:
-            if not self.busy:
+        while True:
+            self._begin()
+            yield from self._committed()  # while workers do what was begun
+            if not (self.busy or self.committing or self.again):
+                if self.ended:
+                    return
                 time.sleep(LOOK_EVERY_S)
                 continue
-            done, running = wait(self.busy, LOOK_EVERY_S, return_when=FIRST_COMPLETED)
-            for future in done:
-                worker, attempt = self.busy.pop(future)
-                if commit := self._take(future, worker, attempt):
-                    yield commit
+            begun: list[Future[Any]] = [*self.busy, *self.committing]
+            wait(begun, LOOK_EVERY_S, return_when=FIRST_COMPLETED)
+            for computing in [each for each in self.busy if each.done()]:
+                self._take(computing)
             self._note_wait()
-            for future in running:
-                worker, _ = self.busy[future]
+            for worker, _ in self.busy.values():
                 if worker.quiet_s() > self.file_timeout_s:
                     self.hung[worker] = worker.place
                     worker.kill()
 
-    def _begin(self) -> bool:
-        """Give idle workers something to do; return whether any has."""
+    def _begin(self) -> None:
+        """Give idle workers something to do."""
         while self.idle:
             attempt = self.again.popleft() if self.again else self._next()
             if attempt is None:
                 break
             worker = self.idle.pop()
-            try:
-                self.busy[worker.begin(attempt.task)] = worker, attempt
-            except WorkerDied:  # it died between two tasks
-                worker.close()
-                self.idle.append(worker)
-                self.again.appendleft(attempt)
-        return bool(self.busy)
+            self.busy[worker.begin(attempt.task)] = worker, attempt
 
     def _note_wait(self) -> None:
         """Say once when workers begin to wait for the engine, and when they go on."""
@@ -143,24 +145,39 @@ class _Run:
             self.ended, shard = True, None
         return Attempt(shard) if shard else None
 
-    def _take(self, future: Future[Done | None], worker: Worker, attempt: Attempt) -> Done | None:
-        """Return the commit if there is one. What is not done yet is tried again."""
+    def _committed(self) -> Iterator[Done]:
+        """Yield what is committed by now. What a worker could not commit before it died is done again."""
+        for commit in [each for each in self.committing if each.done()]:
+            worker, attempt = self.committing.pop(commit)
+            done = commit.result()
+            if not isinstance(done, Died):
+                self.deaths_at_start = 0
+                yield done
+                continue
+            if done.may_be_cause and worker in self.idle:  # else it is closed with the task that it was given since
+                self._bury(worker, attempt, worker.place)
+            self.again.append(attempt)
+
+    def _take(self, computing: Future[Future[Done | Died] | Died | None]) -> None:
+        """Note what came of a task. What is not done yet is tried again."""
+        worker, attempt = self.busy.pop(computing)
         self.idle.append(worker)
-        place = worker.place
-        try:
-            commit = future.result()
-        except WorkerDied:
-            self._bury(worker, attempt, place)
-            commit = None
+        result = computing.result()
+        if isinstance(result, Died):
+            if result.may_be_cause:
+                self._bury(worker, attempt, worker.place)
+            else:  # it had died before the task
+                worker.close()
+            self.again.append(attempt)
+            return
+        if self.hung.pop(worker, None) is not None:  # it was done in the moment in which it was ended
+            worker.close()
+        if result:
+            self.committing[result] = worker, attempt
         else:
             self.deaths_at_start = 0
-            if self.hung.pop(worker, None) is not None:  # it was done in the moment in which it was ended
-                worker.close()
-            if commit is not None:
-                return commit
             attempt.worker_survived()
-        self.again.append(attempt)
-        return None
+            self.again.append(attempt)
 
     def _bury(self, worker: Worker, attempt: Attempt, place: int) -> None:
         how = worker.close()

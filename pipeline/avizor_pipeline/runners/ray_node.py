@@ -34,7 +34,8 @@ from avizor_pipeline.process_memory import prepare_children
 from avizor_pipeline.runners.attempts import Task
 from avizor_pipeline.runners.base import Done
 from avizor_pipeline.runners.local import run_alone
-from avizor_pipeline.runners.worker import Worker, WorkerOptions
+from avizor_pipeline.runners.worker import Died, Worker
+from avizor_pipeline.runners.worker_process import WorkerOptions
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.lease import WORKERS_END_S
@@ -191,7 +192,7 @@ class _GatedWorker(Worker):
         super().__init__(options)
         self._gate = gate
 
-    def begin(self, task: Task) -> Future[Done | None]:
+    def begin(self, task: Task) -> Future[Future[Done | Died] | Died | None]:
         """See Worker. Raises JobError when the job is being stopped."""
         with self._gate.lock:
             if self._gate.is_closed:

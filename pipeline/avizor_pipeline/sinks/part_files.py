@@ -1,14 +1,14 @@
 """Write and check a shard's files.
 
 Parquet parts are written under temporary names and published, each in one step; last comes the commit record.
-Only a shard with a commit record counts.
+Only a shard with a commit record counts. To publish and to record waits for the disk, or a store, and needs nearly no CPU.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path, PurePath
@@ -108,6 +108,8 @@ class PartWriter:
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._temporary = {table: temporary_for(part_path(out, table, shard)) for table in TABLES}
         self._taken: dict[str, dict[str, str]] = {}  # digests by table
+        self._finished: list[tuple[Path, OutputPath]] = []  # parts: temporary and final path
+        self._absent: list[OutputPath] = []  # parts that the shard does not have
         self.counts = dict.fromkeys(TABLES, 0)
 
     def add(self, table: str, row: Mapping[str, Any]) -> None:
@@ -141,42 +143,46 @@ class PartWriter:
             self._writers[table].close()
             self.counts[table] = _without(self._temporary[table], uris, self._rows)
 
-    def close(self) -> dict[str, str]:
-        """Finish the parts under their final names; return their digests by path. A table without rows has no part."""
+    def finish(self) -> dict[str, str]:
+        """Finish the parts under their temporary names; return their digests by path. A table without rows has no part."""
         digests: dict[str, str] = {}
-        sent: list[tuple[OutputPath, Future[None]]] = []
-        with DaemonThreads(len(TABLES)) as threads:  # a part is on its way to the disk, or a store, while the next is written
-            try:
-                for table in TABLES:
-                    if table in self._taken:
-                        digests.update(self._taken[table])
-                    elif finished := self._finished(table):
-                        path, digest = finished
-                        digests[f"{table}/{path.name}"] = digest
-                        sent.append((path, threads.submit(partial(publish, self._temporary[table], path))))
-            finally:
-                wait([published for _, published in sent])  # or one might come late, beside what is written after an error
-        for path, published in sent:
-            with self._writing(path):
-                published.result()
+        for table in TABLES:
+            path = part_path(self._out, table, self._shard)
+            if table in self._taken:
+                digests.update(self._taken[table])
+            elif self.counts[table]:
+                digests[f"{table}/{path.name}"] = self._close(table)
+                self._finished.append((self._temporary[table], path))
+            else:
+                self._temporary[table].unlink(missing_ok=True)  # all rows were dropped
+                self._absent.append(path)
         return digests
 
-    def commit(self, commit: Commit) -> None:
-        """Make the shard count."""
+    def publish(self) -> None:
+        """Give the finished parts their final names. Those of a worker that died before its commit go."""
+        calls = [(path, partial(publish, temporary, path)) for temporary, path in self._finished]
+        calls += [(path, partial(path.unlink, missing_ok=True)) for path in self._absent]
+        self._finished, self._absent = [], []
+        with DaemonThreads(len(TABLES)) as threads:
+            begun = [(path, threads.submit(call)) for path, call in calls]
+            wait([done for _, done in begun])  # or one might come late, beside what is written after an error
+        for path, done in begun:
+            with self._writing(path):
+                done.result()
+
+    def commit(self, commit: Commit) -> Commit:
+        """Publish the parts, and make the shard count."""
+        self.publish()
         with self._writing(commit_path(self._out, self._shard)):
             write_commit(self._out, commit, new=True)
+        return commit
 
-    def _finished(self, table: str) -> tuple[OutputPath, str] | None:
-        """Close the part of a table, and return its final name and its digest; None if the table has no rows."""
-        path = part_path(self._out, table, self._shard)
-        with self._writing(path):
-            if self.counts[table]:
-                self._flush(table)
-                self._writers[table].close()
-                return path, sha256_of_file(self._temporary[table])
-            for left in (path, self._temporary[table]):  # of a worker that died before its commit; or all rows were dropped
-                left.unlink(missing_ok=True)
-        return None
+    def _close(self, table: str) -> str:
+        """Write what is left of a part, and return its digest."""
+        with self._writing(part_path(self._out, table, self._shard)):
+            self._flush(table)
+            self._writers[table].close()
+            return sha256_of_file(self._temporary[table])
 
     def _flush(self, table: str) -> None:
         """Write the first rows as a row group."""

@@ -48,14 +48,20 @@ CHANGES: tuple[tuple[Any, str], ...] = (
 
 
 class HereRunner:
-    """Processes shards in this process, with the code of a worker."""
+    """Processes shards in this process, with the code of a worker, each before the last one is committed."""
 
     workers_elsewhere = False
 
     def run(self, shards: Iterator[Shard], settings: JobSettings, out: OutputPath) -> Generator[Done, None, None]:
         context = open_context(settings, out)
+        last: Callable[[], Done] | None = None
         for shard in shards:
-            yield run_task(context, shard)
+            commit = run_task(context, shard)
+            if last:
+                yield last()
+            last = commit
+        if last:
+            yield last()
 
 
 def run(data: Path, models: Path, out: OutputPath, act: str) -> None:

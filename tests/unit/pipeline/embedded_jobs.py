@@ -59,7 +59,14 @@ def embedded_job(
             writer.add("windows", row)
         counts = dict(writer.counts)
         commit = Commit(
-            shard=shard, files=1, windows=len(places), dead_letters=0, rows=counts, sha256=writer.close(), labels={}, sources={}
+            shard=shard,
+            files=1,
+            windows=len(places),
+            dead_letters=0,
+            rows=counts,
+            sha256=writer.finish(),
+            labels={},
+            sources={},
         )
         writer.commit(commit)
     (out / SUMMARY_FILE).write_text("{}\n")

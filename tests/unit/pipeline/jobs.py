@@ -30,7 +30,7 @@ def write_shard(out: Path, shard: str, windows: int = 3) -> Commit:
     for number in range(windows):
         writer.add("windows", {"uri": f"{number}.wav", "source": "a", "model": "normal"})
     commit = Commit(
-        shard=shard, files=1, windows=windows, dead_letters=0, rows=writer.counts, sha256=writer.close(), labels={}, sources={}
+        shard=shard, files=1, windows=windows, dead_letters=0, rows=writer.counts, sha256=writer.finish(), labels={}, sources={}
     )
     writer.commit(commit)
     return commit

@@ -37,7 +37,7 @@ def run(settings: JobSettings, out: Path) -> tuple[Outcome, dict[str, list[dict[
     out.mkdir()
     context, outcome = open_context(settings, out), Outcome()
     for shard in shards(settings, context.source.list()):
-        outcome.add(ShardRun(context, shard).run())
+        outcome.add(ShardRun(context, shard).run()())
     assert outcome.files == plan_job(settings).files
     return outcome, {
         path.name: pq.read_table(path).sort_by("uri").to_pylist() for path in out.iterdir() if path.name != "commits"
@@ -82,7 +82,7 @@ def test_a_table_that_went_away_is_a_dead_letter_for_each_row(transfers_file: Pa
     context = open_context(settings, tmp_path / "out")
     (shard,) = shards(settings, context.source.list())
     transfers_file.unlink()
-    commit = ShardRun(context, shard).run()
+    commit = ShardRun(context, shard).run()()
     assert (commit.files, commit.dead_letters, commit.windows) == (5, 5, 0)
     rows = pq.read_table(tmp_path / "out" / "dead_letters").to_pylist()
     assert names(rows) == [f"rows.csv#{number}" for number in range(5)]

@@ -46,7 +46,7 @@ def run(settings: JobSettings, out: Path) -> tuple[Commit, dict[str, list[dict[s
     out.mkdir()
     context = open_context(settings, out)
     (shard,) = shards(settings, context.source.list())
-    commit = ShardRun(context, shard).run()
+    commit = ShardRun(context, shard).run()()
     return commit, {path.parent.name: pq.read_table(path).to_pylist() for path in out.glob("*/*.parquet")}
 
 

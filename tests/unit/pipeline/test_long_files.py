@@ -69,7 +69,7 @@ class HereRunner:
                 raise Stopped
             lost = {entry.uri: "a worker died" for entry in shard.entries if self.lost(shard.id)}
             self.ran.append(shard.id)
-            yield run_task(context, shard, lost)
+            yield run_task(context, shard, lost)()
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def commit(tmp_path: Path) -> Commit:
     for number in (1, 2, 3):
         writer.add("dead_letters", {"uri": f"{number}.wav"})
     commit = Commit(
-        shard=SHARD, files=4, windows=0, dead_letters=3, rows=writer.counts, sha256=writer.close(), labels={}, sources={}
+        shard=SHARD, files=4, windows=0, dead_letters=3, rows=writer.counts, sha256=writer.finish(), labels={}, sources={}
     )
     writer.commit(commit)
     return commit

@@ -54,7 +54,7 @@ def tables(request: JobRequest, out: Path) -> Tables:
     settings = request.to_settings()
     context = open_context(settings, out)
     for shard in shards(settings, context.source.list()):
-        ShardRun(context, shard).run()
+        ShardRun(context, shard).run()()
     return {path.name: pq.read_table(path).sort_by("uri").to_pylist() for path in out.iterdir() if path.name != "commits"}
 
 
@@ -227,7 +227,7 @@ def test_an_object_that_is_replaced_or_deleted_after_the_listing_is_a_dead_lette
     s3.put("moving/a.wav", data[:-2] + b"zz")
     s3.put("moving/p.tar", (tmp_path / "p.tar").read_bytes() + bytes(512))
     s3.client.delete_object(Bucket=s3.bucket, Key="moving/b.wav")
-    ShardRun(context, shard).run()
+    ShardRun(context, shard).run()()
     rows = pq.read_table(tmp_path / "dead_letters").sort_by("uri").to_pylist()
     assert [row["message"].split(": ")[1].split(";")[0].split(",")[0] for row in rows] == [
         "the object was changed since it was listed",
@@ -288,7 +288,7 @@ def test_a_store_that_is_away_stops_the_job(
     s3.fault = fault
     (shard,) = shards(settings, entries)
     with pytest.raises(StoreUnavailable, match=told):
-        ShardRun(context, shard).run()
+        ShardRun(context, shard).run()()
     assert not list((tmp_path / "commits").glob("*"))
     asked.clear()
     with pytest.raises(StoreUnavailable, match=told):

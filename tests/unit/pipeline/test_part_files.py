@@ -23,12 +23,14 @@ def names(out: Path) -> list[str]:
     return sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
 
 
-def test_parts_have_their_names_when_they_are_closed_and_the_commit_comes_last(tmp_path: Path) -> None:
+def test_parts_have_their_names_when_they_are_published_and_the_commit_comes_last(tmp_path: Path) -> None:
     writer = PartWriter(tmp_path, SHARD)
     for number in range(ROW_GROUP + 1):
         writer.add("windows", {"uri": f"{number}.wav"})
     assert [Path(name).suffix for name in names(tmp_path)] == [".tmp"]  # a row group is already out of memory
-    digests = writer.close()
+    digests = writer.finish()
+    assert [Path(name).suffix for name in names(tmp_path)] == [".tmp"]  # what is left waits for the disk alone
+    writer.publish()
     assert names(tmp_path) == list(digests) == [f"windows/{SHARD}.parquet"]  # a table without rows has no part
     part = pq.ParquetFile(tmp_path / "windows" / f"{SHARD}.parquet")
     assert [part.metadata.row_group(number).num_rows for number in range(part.num_row_groups)] == [ROW_GROUP, 1]
@@ -46,7 +48,8 @@ def test_rows_of_some_files_are_dropped_from_what_is_in_memory_and_what_is_writt
         writer.add("recordings", {"uri": f"{number % 2}.wav"})
     writer.drop("windows", {"1.wav", "none.wav"})
     assert writer.counts["windows"] == ROW_GROUP + 1
-    digests = writer.close()
+    digests = writer.finish()
+    writer.publish()
     rows = pq.read_table(tmp_path / "windows" / f"{SHARD}.parquet")
     assert rows["start_sample"].to_pylist() == list(range(0, 2 * ROW_GROUP + 2, 2))
     assert pq.read_metadata(tmp_path / "recordings" / f"{SHARD}.parquet").num_rows == 2 * ROW_GROUP + 2
@@ -57,7 +60,9 @@ def test_a_table_all_of_whose_rows_are_dropped_has_no_part(tmp_path: Path) -> No
     writer = PartWriter(tmp_path, SHARD)
     writer.add("windows", {"uri": "1.wav"})
     writer.drop("windows", ["1.wav"])
-    assert (writer.counts["windows"], writer.close(), names(tmp_path)) == (0, {}, [])
+    digests = writer.finish()
+    writer.publish()
+    assert (writer.counts["windows"], digests, names(tmp_path)) == (0, {}, [])
 
 
 def test_a_commit_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -121,7 +126,7 @@ def test_a_part_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> 
     writer.add("windows", {"uri": "1.wav"})
     writer.add("recordings", {"uri": "1.wav"})
     with pytest.raises(JobError, match=r"cannot be written .*; finished shards are kept"):
-        writer.close()
+        writer.finish()
     assert not list(tmp_path.rglob("*.tmp"))
 
 
@@ -132,7 +137,7 @@ def test_a_part_that_goes_before_it_is_whole_is_told_and_leaves_nothing_behind(t
     (begun,) = (tmp_path / "dead_letters").iterdir()
     begun.unlink()
     with pytest.raises(JobError, match=r"dead_letters/.*\.parquet cannot be written .*; finished shards are kept"):
-        writer.close()
+        writer.finish()
     assert not list(tmp_path.rglob("*.tmp"))
 
 
@@ -143,6 +148,7 @@ def test_counts_of_a_source_add_up() -> None:
 
 def test_a_store_that_does_not_remove_what_a_worker_left_is_told_of(s3: S3) -> None:
     writer = PartWriter(ObjectPath.parse(s3.url("run")), SHARD)
+    writer.finish()
     s3.fault = lambda environ: ("403 Forbidden", b"") if environ["QUERY_STRING"] == "delete" else None
     with pytest.raises(JobError, match=r"run/windows/.* cannot be written \(the store"):
-        writer.close()
+        writer.publish()

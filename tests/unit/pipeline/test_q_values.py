@@ -36,7 +36,8 @@ def test_each_model_of_a_job_has_its_q_values_over_all_shards(tmp_path: Path) ->
                 row = {"uri": f"{shard + 3 * number}.wav", "source": "a", "model": model, "p_value": p_value}
                 writer.add("recordings", row)
         writer.add("recordings", {"uri": "none.wav", "source": "a", "model": "classes", "label": "cat"})
-        writer.close()
+        writer.finish()
+        writer.publish()
     write_q_values(tmp_path)
     rows = pq.read_table(tmp_path / "q_values.parquet").to_pylist()
     assert len(rows) == 150

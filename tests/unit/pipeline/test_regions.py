@@ -36,7 +36,8 @@ def part(out: Path, name: str, *windows: dict[str, Any]) -> None:
     writer = PartWriter(out, name)
     for each in windows:
         writer.add("windows", each)
-    writer.close()
+    writer.finish()
+    writer.publish()
 
 
 def regions(out: Path) -> list[tuple[Any, ...]]:

@@ -45,7 +45,7 @@ def rows(context: JobContext, shard: Shard, table: str) -> list[dict[str, Any]]:
 
 def test_a_shard_gives_a_row_for_each_window_and_item_and_a_dead_letter(job: tuple[JobContext, Shard]) -> None:
     context, shard = job
-    ShardRun(context, shard).run()
+    ShardRun(context, shard).run()()
 
     windows = rows(context, shard, "windows")
     for model in ("kinds", "normal"):
@@ -70,7 +70,7 @@ def test_a_shard_gives_a_row_for_each_window_and_item_and_a_dead_letter(job: tup
 
 def test_the_commit_counts_what_was_written_and_is_on_disk(job: tuple[JobContext, Shard]) -> None:
     context, shard = job
-    commit = ShardRun(context, shard).run()
+    commit = ShardRun(context, shard).run()()
     assert (commit.shard, commit.files, commit.windows, commit.dead_letters) == (shard.id, 3, 8, 1)
     assert commit.rows == {"windows": 8, "recordings": 4, "dead_letters": 1}
     assert sum(commit.labels["kinds"].values()) == 2
@@ -85,8 +85,8 @@ def test_the_commit_counts_what_was_written_and_is_on_disk(job: tuple[JobContext
 
 def test_one_context_serves_one_shard_after_the_other(job: tuple[JobContext, Shard]) -> None:
     context, shard = job
-    first = ShardRun(context, shard).run()
-    assert ShardRun(context, shard).run() == first  # the same rows, byte for byte: nothing is left of the first run
+    first = ShardRun(context, shard).run()()
+    assert ShardRun(context, shard).run()() == first  # the same rows, byte for byte: nothing is left of the first run
 
 
 def test_more_classes_and_embeddings_are_written_on_request(models: Path, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_more_classes_and_embeddings_are_written_on_request(models: Path, tmp_pa
     settings = request.to_settings()
     context = open_context(settings, tmp_path / "out")
     (shard,) = shards(settings, context.source.list())
-    ShardRun(context, shard).run()
+    ShardRun(context, shard).run()()
     by_model = {row["model"]: row for row in rows(context, shard, "windows")}
     assert len(by_model["kinds"]["top_k"]) == 2
     with open_job_engine(settings) as engine:
@@ -128,19 +128,19 @@ def test_a_shard_counts_what_is_not_as_the_models_take_it(models: Path, tmp_path
     settings = JobRequest((str(tmp_path / "data"),), ("kinds", "normal"), models, alpha=0.05).to_settings()
     context = open_context(settings, tmp_path / "out")
     (shard,) = shards(settings, context.source.list())
-    commit = ShardRun(context, shard).run()
+    commit = ShardRun(context, shard).run()()
     assert (commit.low_rate, commit.several_channels, commit.padded) == (1, 1, 1)
 
 
 def test_models_that_run_as_one_graph_have_the_rows_of_each_alone(job: tuple[JobContext, Shard], tmp_path: Path) -> None:
     together, shard = job
     assert [group.name for group in together.groups] == ["kinds+normal"]
-    ShardRun(together, shard).run()
+    ShardRun(together, shard).run()()
     for name in ("kinds", "normal"):
         (choice,) = (each for each in together.settings.models if each.name == name)
         alone = open_context(together.settings.model_copy(update={"models": (choice,)}), tmp_path / name)
         (tmp_path / name).mkdir()
-        ShardRun(alone, shard).run()
+        ShardRun(alone, shard).run()()
         for table in ("windows", "recordings"):
             assert rows(alone, shard, table) == [row for row in rows(together, shard, table) if row["model"] == name]
 
@@ -153,7 +153,7 @@ def test_an_item_on_which_the_model_does_not_run_is_a_dead_letter(lookup: Path, 
     settings = JobRequest((str(tmp_path / "data"),), ("lookup",), lookup).to_settings()
     context = open_context(settings, tmp_path / "out")
     (shard,) = shards(settings, context.source.list())
-    commit = ShardRun(context, shard).run()
+    commit = ShardRun(context, shard).run()()
     assert (commit.windows, commit.dead_letters) == (2, 1)
     assert [row["file"] for row in rows(context, shard, "recordings")] == ["0.npy#0", "2.npy#0"]
     (letter,) = rows(context, shard, "dead_letters")
@@ -171,7 +171,7 @@ def test_rows_of_windows_that_share_a_batch_are_those_of_each_alone(models: Path
         settings = JobRequest((str(tmp_path / "data"),), ("normal",), models, alpha=0.05, batch_size=size).to_settings()
         context = open_context(settings, out)
         shard = Shard("s", tuple(context.source.list()))
-        ShardRun(context, shard).run()
+        ShardRun(context, shard).run()()
         found.append([rows(context, shard, table) for table in ("windows", "recordings")])
     for alone, together in zip(*found, strict=True):
         assert len({(row["source"], row["judged_by"]) for row in alone}) >= 3

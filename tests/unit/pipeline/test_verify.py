@@ -49,7 +49,7 @@ def commit(out: Path, shard: Shard, rows: Rows, files: int, in_group: int = 1000
     writer.commit(
         Commit(
             shard=shard.id, files=files, windows=counts["windows"], dead_letters=counts["dead_letters"], rows=counts,
-            sha256=writer.close(), labels={}, sources={},
+            sha256=writer.finish(), labels={}, sources={},
         )
     )  # fmt: skip
 
