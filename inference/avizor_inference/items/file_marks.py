@@ -75,9 +75,10 @@ def is_of_a_kind(start: bytes, suffixes: Collection[str]) -> bool:
 
 
 def _begins_a_table(start: bytes) -> bool:
-    if _JSON.match(start):
+    text = start.removeprefix(codecs.BOM_UTF8)
+    if _JSON.match(text):
         return False
-    first, _, rest = start.removeprefix(codecs.BOM_UTF8).partition(b"\n")
+    first, _, rest = text.partition(b"\n")
     second = rest.partition(b"\n")[0]
     if not second.strip():
         is_cut_off = len(start) == LOOKED_AT and not rest

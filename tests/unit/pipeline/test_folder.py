@@ -203,6 +203,7 @@ def test_arrays_and_texts_that_are_named_are_signals_whatever_their_suffix(tmp_p
         (json.dumps([{"t": number, "x": 0.5} for number in range(900)]), False),
         (json.dumps(list(range(900))), False),
         (json.dumps(list(range(9)), indent=1), False),
+        ("\ufeff" + json.dumps(list(range(9)), indent=1), False),
         ("1\n00:00:01,000 --> 00:00:04,000\nWhere is it?\n", False),
         ("Infinity, a poem\nAll that is, is more\n", False),
         ("Infinity\n\nAll that is, is more\n", False),
