@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -84,4 +85,7 @@ def _real(path: Path) -> Path:
     """
     if is_url(path):
         return path
-    return Path(os.path.realpath(path) if path.is_dir() or not path.name else Path(os.path.realpath(path.parent), path.name))
+    is_folder = not path.name
+    with suppress(OSError):  # one that cannot be looked at is told of when it is read
+        is_folder |= path.is_dir()
+    return Path(os.path.realpath(path) if is_folder else Path(os.path.realpath(path.parent), path.name))

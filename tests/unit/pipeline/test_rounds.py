@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from unit.pipeline.jobs import entry, settings
 
-from avizor_inference.errors import JobError
+from avizor_inference.errors import DatasetError, JobError
 from avizor_inference.items.dataset import Entry, Part
 from avizor_pipeline.known_files import Found, KnownFiles
 from avizor_pipeline.plan import Plan, plan_job, planned_shards
@@ -114,6 +114,13 @@ def test_a_link_among_named_files_is_the_same_file_of_the_same_job_when_it_leads
     plan = plan_job(job, tmp_path / "out")
     changes = plan.changes
     assert (plan.files, changes.new, changes.changed.count, changes.gone.count, changes.unlisted.count) == (2, 0, 1, 0, 0)
+
+
+def test_a_dataset_that_cannot_be_looked_at_is_one_that_cannot_be_listed(tmp_path: Path) -> None:
+    name = tmp_path / ("x" * 300)
+    assert place_of(str(name)) == str(name)
+    with pytest.raises(DatasetError, match=r"x: cannot be listed \(File name too long\)"):
+        plan_job(settings(name), tmp_path / "out")
 
 
 def test_roots_keep_their_spelling_and_files_get_their_one_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
