@@ -37,7 +37,7 @@ _NEEDED = {
 }
 
 # Extras that bring an engine, and the same without it.
-WITHOUT_ENGINE = {"pipeline": "jobs", "review": "pages", "service": "gateway"}
+WITHOUT_ENGINE = {"export": "networks", "pipeline": "jobs", "review": "pages", "service": "gateway"}
 
 
 def summary_of(name: str, extra: str) -> str | None:

@@ -40,7 +40,12 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     ("command", "module", "extra"),
-    [("serve", "uvloop", "gateway"), ("batch", "pyarrow", "jobs"), ("call", "google.rpc", "client")],
+    [
+        ("serve", "uvloop", "gateway"),
+        ("batch", "pyarrow", "jobs"),
+        ("export", "torch", "networks"),
+        ("call", "google.rpc", "client"),
+    ],
 )
 def test_a_command_whose_extra_is_missing_says_what_to_install(command: str, module: str, extra: str) -> None:
     without = WITHOUT.format(module=module)
@@ -137,6 +142,7 @@ def test_an_extra_that_messages_name_brings_no_second_engine() -> None:
         "gateway",
         "jobs",
         "keep",
+        "networks",
         "object-stores",
         "openvino",
         "pages",
@@ -190,7 +196,7 @@ def test_the_list_of_commands_loads_none_of_them_and_says_what_each_says_of_itse
 
 def test_a_command_whose_extra_is_missing_is_listed_with_it() -> None:
     listed = python(WITHOUT.format(module="torch"), "avizor", "--help").stdout
-    assert listed.count("Not installed: needs avizor[export].") == sum("_export" in entry for entry in entries()) - 1  # tune
+    assert listed.count("Not installed: needs avizor[networks].") == sum("_export" in entry for entry in entries()) - 1  # tune
 
 
 @pytest.mark.parametrize("arguments", [["call"], ["call", "--help"], ["call", "detect", "--help"]])
