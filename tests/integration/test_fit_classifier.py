@@ -271,7 +271,7 @@ def test_an_interrupted_run_publishes_nothing(folder: Path, tmp_path: Path) -> N
 
 def test_a_folder_of_sounds_becomes_a_classifier(tmp_path: Path) -> None:
     sounds, models = write_sounds(tmp_path / "sounds", 30), tmp_path / "models"
-    printed = run(sounds, "--labels", "--name", "pitches", "--models", models, "--steps", 200)
+    printed = run(sounds, "--labels", "--name", "pitches", "--models", models, "--steps", 80)
     assert "sample rate  4000 Hz" in printed
     version = ModelRepository(models).version("pitches")
     assert version.manifest.labels == ("high", "low", "mid")

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pandas as pd
 import pytest
 from support.environment import ROOT
 
-pytest.importorskip("pyod", reason="the extra `bench` is not installed")
+if find_spec("pyod") is None:  # to load it takes a second
+    pytest.skip("the extra `bench` is not installed", allow_module_level=True)
 for folder in (ROOT / "benchmarks", ROOT / "examples"):
     if str(folder) not in sys.path:
         sys.path.append(str(folder))

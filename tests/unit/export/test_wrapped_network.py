@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import io
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -84,19 +84,23 @@ class SharedRelu(nn.Module):
         return logits
 
 
+def compiled() -> nn.Module:
+    return cast(nn.Module, torch.compile(Convolution()))
+
+
 @pytest.mark.parametrize(
     ("network", "names"),
     [
-        (Convolution(), ("probabilities", "embedding", "activations")),
-        (Keyword(), ("probabilities", "embedding", "activations")),
-        (torch.compile(Convolution()), ("probabilities", "embedding", "activations")),
-        (SharedRelu(), ("probabilities", "embedding", "activations")),
-        (HalvesInBatch(), ("probabilities",)),
-        (SequenceFirst(), ("probabilities",)),
+        (Convolution, ("probabilities", "embedding", "activations")),
+        (Keyword, ("probabilities", "embedding", "activations")),
+        (compiled, ("probabilities", "embedding", "activations")),
+        (SharedRelu, ("probabilities", "embedding", "activations")),
+        (HalvesInBatch, ("probabilities",)),
+        (SequenceFirst, ("probabilities",)),
     ],
 )
-def test_a_tap_is_kept_if_it_has_a_row_for_each_item(network: nn.Module, names: Sequence[str]) -> None:
-    with served(network) as model:
+def test_a_tap_is_kept_if_it_has_a_row_for_each_item(network: Callable[[], nn.Module], names: Sequence[str]) -> None:
+    with served(network()) as model:
         assert model.output_names == names
         outputs = model.named(torch.rand(5, 1, 8, 8))
     assert {name: len(value) for name, value in outputs.items()} == dict.fromkeys(names, 5)

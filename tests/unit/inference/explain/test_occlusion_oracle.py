@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from captum.attr import Occlusion
 from support.function_model import Function, function_model, network_of
 from support.sounds import SOUND, tone
 
@@ -47,6 +46,7 @@ def captum(
     function: Function, row: np.ndarray, window: tuple[int, ...], stride: tuple[int, ...], fill: np.ndarray
 ) -> np.ndarray:
     """The attribution of captum's Occlusion for the class that is the most probable."""
+    from captum.attr import Occlusion  # it loads much, and each worker would
 
     def forward(rows: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(function(rows.numpy().astype(row.dtype)))
