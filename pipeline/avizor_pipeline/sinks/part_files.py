@@ -154,7 +154,8 @@ class PartWriter:
                 digests[f"{table}/{path.name}"] = self._close(table)
                 self._finished.append((self._temporary[table], path))
             else:
-                self._temporary[table].unlink(missing_ok=True)  # all rows were dropped
+                with self._writing(path):
+                    self._temporary[table].unlink(missing_ok=True)  # all rows were dropped
                 self._absent.append(path)
         return digests
 

@@ -130,6 +130,15 @@ def test_a_part_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> 
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+def test_what_is_in_the_way_of_a_table_without_rows_is_told(tmp_path: Path) -> None:
+    (tmp_path / "dead_letters").write_text("in the way of a folder")
+    writer = PartWriter(tmp_path, SHARD)
+    writer.add("windows", {"uri": "1.wav"})
+    with pytest.raises(JobError, match=r"cannot be written \(not a directory\); finished shards are kept"):
+        writer.finish()
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
 def test_a_part_that_goes_before_it_is_whole_is_told_and_leaves_nothing_behind(tmp_path: Path) -> None:
     writer = PartWriter(tmp_path, SHARD, rows=1)
     for table in ("windows", "dead_letters"):
