@@ -133,6 +133,8 @@ class _Commits:
 
 def _do(task: Task, commits: _Commits) -> None:
     """Do a task, and send what came of it."""
+    if task.trial:  # its files answer for the death of this process, of which a commit may be the cause
+        commits.wait()
     try:
         commit = _ended_by_lack_of_memory(partial(_run, task))
     except Exception as error:

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,10 @@ from support.waiting import wait_until
 
 from avizor_inference.errors import JobError, ModelNotFound
 from avizor_pipeline.request import JobRequest
+from avizor_pipeline.runners.attempts import Task
 from avizor_pipeline.runners.local import LocalRunner
+from avizor_pipeline.runners.worker import Worker
+from avizor_pipeline.runners.worker_process import WorkerOptions
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard, shards
 from avizor_pipeline.sinks.lock import job_lock
@@ -165,6 +170,21 @@ def test_a_worker_killed_as_it_commits_costs_no_file_and_doubles_none(
     assert all(
         read_commit(on_store, commit.shard) == commit.model_copy(update={"digest": commit.own_digest}) for commit in commits
     )
+
+
+def test_a_trial_begins_when_nothing_is_left_to_commit(s3: S3, settings: JobSettings, on_store: ObjectPath) -> None:
+    """The death of a worker would be held against the file that is tried, and the commit may be why."""
+    first, second, *_ = one_by_one(settings)
+    s3.fault = lambda environ: time.sleep(1.0) if is_commit(environ) else None  # a trial takes a part of that
+    worker = Worker(WorkerOptions(settings, on_store, 0.0))
+    try:
+        commit = worker.begin(Task(first, {})).result()
+        assert isinstance(commit, Future)
+        assert worker.begin(Task(second, {}, trial=True)).result() is None
+        assert commit.done()
+    finally:
+        worker.kill()
+        worker.close()
 
 
 def test_a_commit_that_the_store_refuses_is_raised_to_the_caller(s3: S3, settings: JobSettings, on_store: ObjectPath) -> None:
