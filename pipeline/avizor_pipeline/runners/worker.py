@@ -84,7 +84,7 @@ class Worker:
         return self._quiet
 
     def kill(self) -> None:
-        """End the process at once; the future of its task then has an error. Workers do not see SIGTERM."""
+        """End the process at once; what comes of its task is then Died. Workers do not see SIGTERM."""
         if self._process is not None:
             self._process.kill()
 
@@ -106,6 +106,7 @@ class _Process:
             self._process.start()
         atexit.register(self.kill)  # a signal may come before it is closed, and multiprocessing waits for it at the end
         self._lock, self._has_died = threading.Lock(), False
+        self._error: Exception | None = None
         self._computing: Future[Future[Done | Died] | Died | None] | None = None
         self._committing: Future[Done | Died] | None = None
         self._sender = ThreadPoolExecutor(1)  # a process that is stopped takes nothing, and the job goes on
@@ -138,31 +139,43 @@ class _Process:
         return self._process.exitcode
 
     def _send(self, task: Task | None) -> None:
-        with suppress(OSError):  # it has died, which the ear hears
+        try:
             self._connection.send(task)
+        except Exception as error:
+            self._fail(error)
 
     def _hear(self) -> None:
-        with suppress(EOFError, OSError):
+        try:
             while True:
                 self._take(self._connection.recv())
+        except EOFError:
+            pass
+        except Exception as error:
+            self._fail(error)
         with self._lock:
             self._has_died = True
             computing, committing, self._computing, self._committing = self._computing, self._committing, None, None
         if committing:
-            committing.set_result(Died(may_be_cause=computing is None))
+            _settle(committing, self._error or Died(may_be_cause=computing is None))
         if computing:
-            computing.set_result(Died(may_be_cause=True))
+            _settle(computing, self._error or Died(may_be_cause=True))
+
+    def _fail(self, error: Exception) -> None:
+        """End the process, if it has not died by itself, and note what cannot be sent or read: nobody else would."""
+        if not isinstance(error, OSError):
+            self._error = error
+        self.kill()
 
     def _take(self, message: Message) -> None:
         if isinstance(message, Committed):
             committing, self._committing = self._committing, None
             assert committing
-            _settle(committing, message.result)
+            _settle(committing, _result(message.result))
             return
         computing, self._computing = self._computing, None
         assert computing
         if isinstance(message, Failed):
-            _settle(computing, message)
+            _settle(computing, _result(message))
         elif message.is_trial:
             computing.set_result(None)
         else:
@@ -170,10 +183,16 @@ class _Process:
             computing.set_result(self._committing)
 
 
-def _settle(future: Future[Any], result: Done | Failed) -> None:
-    if isinstance(result, Failed):
-        result.error.__cause__ = RuntimeError(f"in a worker\n{result.where}")
-        future.set_exception(result.error)
+def _result(result: Done | Failed) -> Done | Exception:
+    if not isinstance(result, Failed):
+        return result
+    result.error.__cause__ = RuntimeError(f"in a worker\n{result.where}")
+    return result.error
+
+
+def _settle(future: Future[Any], result: Done | Died | Exception) -> None:
+    if isinstance(result, Exception):
+        future.set_exception(result)
     else:
         future.set_result(result)
 

@@ -46,6 +46,14 @@ def _raise_local() -> NoReturn:
     raise Local("it is of no module")
 
 
+class Foreign(AvizorError):
+    """Can be sent, and read by a process alone that has this folder, too."""
+
+
+def _raise_foreign() -> NoReturn:
+    raise Foreign("the job does not know it")
+
+
 def _break_engine() -> None:
     """What engines say from now on whose library has a pool of threads that is broken."""
 
@@ -63,6 +71,7 @@ ACTS = {
     b"MEMORY": lambda: bytes(2**62),
     b"GPUFULL": _fill_gpu,
     b"LOCAL": _raise_local,
+    b"FOREIGN": _raise_foreign,
     b"BROKEN": _break_engine,
 }
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from pickle import PicklingError
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from avizor_inference.errors import JobError, ModelNotFound
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.runners.attempts import Task
 from avizor_pipeline.runners.local import LocalRunner
-from avizor_pipeline.runners.worker import Worker
+from avizor_pipeline.runners.worker import Died, Worker
 from avizor_pipeline.runners.worker_process import WorkerOptions
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard, shards
@@ -121,6 +122,19 @@ def test_what_a_worker_cannot_open_is_raised_to_the_caller(settings: JobSettings
     with pytest.raises(ModelNotFound):
         list(LocalRunner(1).run(iter(one_by_one(gone)), gone, out))
     assert multiprocessing.active_children() == []
+
+
+def test_a_task_that_cannot_be_sent_ends_the_job(settings: JobSettings, out: Path) -> None:
+    (shard, *_) = one_by_one(settings)
+    worker = Worker(WorkerOptions(settings, out, 0.0))
+    try:
+        with pytest.raises((PicklingError, AttributeError), match="lambda"):
+            worker.begin(Task(shard, {"a.wav": lambda: ""})).result(60)  # type: ignore[dict-item]
+        begun = worker.begin(Task(shard, {})).result(60)
+        assert begun == Died(may_be_cause=False)
+    finally:
+        worker.kill()
+        worker.close()
 
 
 def is_commit(environ: dict[str, Any]) -> bool:

@@ -93,6 +93,15 @@ def test_an_error_that_cannot_be_sent_ends_the_job_in_its_own_words_with_its_tra
     assert multiprocessing.active_children() == []
 
 
+def test_an_error_that_the_job_cannot_read_ends_it(models: Path, tmp_path: Path) -> None:
+    write_wav(tmp_path / "data" / "0.wav", tone(1.0, seed=0))
+    (tmp_path / "data" / "1.wav").write_bytes(b"FOREIGN")
+    settings, out = JobRequest((str(tmp_path / "data"),), ("kinds",), models).to_settings(), tmp_path / "out"
+    with pytest.raises((ImportError, AttributeError), match="sitecustomize"):
+        list(run_job(settings, out, plan_job(settings, out), LocalRunner(1)))
+    assert multiprocessing.active_children() == []
+
+
 def test_a_pool_of_threads_that_breaks_in_a_library_is_no_death_of_the_worker(models: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "0.wav").write_bytes(b"BROKEN")
