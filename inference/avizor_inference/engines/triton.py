@@ -130,8 +130,9 @@ class TritonEngine(Engine):
         spec, loaded = self._describe(model, None)
         others = [self._describe(model, number)[0] for number in loaded[:-1]]
         with self._lock:  # those of versions that are not loaded stay: calls that use them are told by the server
-            for each in (*others, spec):
-                self._specs[model, None] = self._kept(each)
+            for each in others:
+                self._kept(each)
+            self._specs[model, None] = self._kept(spec)
         return loaded
 
     def submit(self, request: InferRequest) -> Future[dict[str, Array]]:

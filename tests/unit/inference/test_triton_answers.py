@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -146,3 +148,28 @@ def test_the_codes_of_a_proxy_are_told_from_those_of_the_request(
         assert type(caught.value) is expected
         assert text in str(caught.value)
         assert asked(between.address, how).keys() == {"y"}
+
+
+def test_while_the_versions_are_asked_for_the_newest_one_is_no_older_one() -> None:
+    server, seen, is_asked = Answering(answer()), set[int](), threading.Event()
+    server.answers["ModelMetadata"] = [
+        service_pb2.ModelMetadataResponse(name="m", versions=list(map(str, range(1, 101)))).SerializeToString()
+    ]
+    with serving(server) as address, TritonEngine(address) as engine:
+
+        def look() -> None:
+            while not is_asked.is_set():
+                seen.add(engine.spec("m").version)
+
+        engine.spec("m")
+        usual, reader = sys.getswitchinterval(), threading.Thread(target=look)
+        sys.setswitchinterval(1e-6)
+        reader.start()
+        try:
+            for _ in range(3):
+                assert engine.loaded("m")[-1] == 100
+        finally:
+            sys.setswitchinterval(usual)
+            is_asked.set()
+            reader.join()
+    assert seen == {100}
