@@ -99,8 +99,8 @@ def runtime_again() -> str:
 def cause_of(error: str) -> str:
     """Return the installed package from whose module the error of another one came; "" where it is its own, or not known."""
     module = found[1] if (found := _CAUSE.match(error)) else ""
-    named = [module.replace("_", "-"), *(package for package, shown_by in MODULES.items() if shown_by == module)]
-    return next((each for each in named if module and installed(each)), "")
+    packages = [module.replace("_", "-"), *(package for package, shown_by in MODULES.items() if shown_by == module)]
+    return next((each for each in packages if module and installed(each)), "")
 
 
 def needed_of(extra: str) -> list[Requirement]:

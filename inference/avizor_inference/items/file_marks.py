@@ -67,8 +67,8 @@ def _holds_an_array(data: bytes) -> bool:
 def is_of_a_kind(start: bytes, suffixes: Collection[str]) -> bool:
     """Return whether a file begins like one of a kind with these suffixes. start: LOOKED_AT bytes, or all of a shorter one.
 
-    A text does if its second line has a number in a column: the first may name the columns. If that is longer than LOOKED_AT,
-    the second is taken to have one.
+    A text does if its first line is numbers, or its second has a number in a column: the first may name the columns. If that is
+    longer than LOOKED_AT, it has to be numbers or short names. JSON does not.
     """
     suffix = suffix_by_content(start, suffixes)
     return _begins_a_table(start) if suffix == _TEXT else suffix != _ANY
