@@ -9,20 +9,22 @@ import os
 import signal
 from pathlib import Path
 
-from avizor_pipeline.sinks.part_files import Commit, PartWriter
+from avizor_pipeline.sinks import part_files
+from avizor_pipeline.sinks.output_files import OutputPath
+from avizor_pipeline.sinks.part_files import Commit
 
-_commit = PartWriter.commit
+_write_commit = part_files.write_commit
 
 
-def killed_commit(self: PartWriter, commit: Commit) -> None:
+def killed_commit(out: OutputPath, commit: Commit, *, new: bool = False) -> None:
     victim, once = os.environ.get("AVIZOR_KILL"), Path(os.environ.get("AVIZOR_KILL_ONCE", ""))
-    if victim and not once.exists():
+    if new and victim and not once.exists():
         once.touch()
         if victim != "worker":
             os.kill(os.getppid(), signal.SIGKILL)
         if victim != "parent":
             os.kill(os.getpid(), signal.SIGKILL)
-    _commit(self, commit)
+    _write_commit(out, commit, new=new)
 
 
-PartWriter.commit = killed_commit  # type: ignore[method-assign]
+part_files.write_commit = killed_commit
