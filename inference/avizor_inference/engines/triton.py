@@ -48,9 +48,18 @@ _NOT_LOADED = ("has no available versions", "is not at ready state")
 # Parts of what Triton answers, with UNAVAILABLE, about a request that its queue policy refuses.
 _BUSY = ("Exceeds maximum queue size", "timeout expired")
 
-# Codes of a request that the server or a proxy before it gave up, and that may be sent again. We did not cancel it: then nobody
-# waits for the answer.
-_OF_THE_WAY = (grpc.StatusCode.ABORTED, grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+# Codes of a request that the server or a proxy before it gave up or did not let pass, and that may be sent again. We did not
+# cancel it: then nobody waits for the answer.
+_OF_THE_WAY = (
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNAUTHENTICATED,
+)
+
+# What gRPC says with any code where a proxy has answered itself, as 500 or 404.
+_OF_A_PROXY = "Received http2 header with status"
 
 # Parts of what gRPC answers, in C++ or Go and in Java, with RESOURCE_EXHAUSTED, to a message that is larger than a server or a
 # proxy takes.
@@ -282,7 +291,7 @@ class TritonEngine(Engine):
                 f"the way to Triton at {self.address} takes no message of that size for model {model!r}: {text}; use smaller "
                 "batches, or raise the limit of what is between"
             )
-        if code in _OF_THE_WAY:
+        if code in _OF_THE_WAY or _OF_A_PROXY in text:
             return EngineUnavailable(
                 f"Triton at {self.address}, or a proxy, ended a request to model {model!r}: {code.name}: {text}"
             )

@@ -130,6 +130,10 @@ def test_of_an_answer_only_what_was_asked_for_is_returned(how: str) -> None:
         ("ABORTED", "another instance took over", EngineUnavailable),
         ("RESOURCE_EXHAUSTED", "quota of the proxy", EngineUnavailable),
         ("UNAVAILABLE", "no upstream", EngineUnavailable),
+        ("UNAUTHENTICATED", "the token has expired", EngineUnavailable),
+        ("PERMISSION_DENIED", "not from this address", EngineUnavailable),
+        ("UNKNOWN", "Received http2 header with status: 500", EngineUnavailable),
+        ("UNIMPLEMENTED", "Received http2 header with status: 404", EngineUnavailable),
         # to wait does not help, and fewer rows may
         ("RESOURCE_EXHAUSTED", "SERVER: Received message larger than max (5000000 vs. 4194304)", EngineError),
         ("RESOURCE_EXHAUSTED", "gRPC message exceeds maximum size 4194304: 5000000", EngineError),
