@@ -269,6 +269,8 @@ def test_a_value_with_equal_signs_at_its_end_is_none_without_text() -> None:
 
 IN_COMMANDS = "it is an option of its commands, as in `avizor call classify --target ...`."
 
+IN_BATCH = "it is an option of `avizor batch`, and the job in OUT keeps what it was given."
+
 
 @pytest.mark.parametrize(
     ("words", "said"),
@@ -289,6 +291,15 @@ IN_COMMANDS = "it is an option of its commands, as in `avizor call classify --ta
         ("call detect --model fan x.wav", "No such option '--model': here the name of the model stands alone."),
         ("call detect fan x.wav --targt a:1", "No such option '--targt'. Did you mean '--target'?"),
         ("call --no-such-thing", "No such option '--no-such-thing'."),
+        ("retry --out results", "No such option '--out': here the folder of the results stands alone."),
+        ("neighbours --out results x.wav", "No such option '--out': here the folder of the results stands alone."),
+        ("retry results --alpha 0.1", f"No such option '--alpha' here; {IN_BATCH}"),
+        ("retry results --models models", f"No such option '--models' here; {IN_BATCH}"),
+        ("verify results --models=models", f"No such option '--models' here; {IN_BATCH}"),
+        ("verify results --no-such-thing", "No such option '--no-such-thing'."),
+        ("serve --model fan", "No such option '--model'. Did you mean '--models'?"),
+        ("retry results --alph 0.1", "No such option '--alph'."),
+        ("retry results --hlp", "No such option '--hlp'. Did you mean '--help'?"),
     ],
 )
 def test_an_option_of_another_command_is_told_with_what_it_is_called_here(words: str, said: str) -> None:
