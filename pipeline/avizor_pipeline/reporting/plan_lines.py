@@ -20,17 +20,19 @@ def change_lines(plan: Plan, *, redo: bool) -> Iterator[str]:
     new = items_are(changes.new, plan.noun) if changes.new else f"no {plan.noun.removesuffix('s')} is"
     yield f"{new} new since the last run"
     if changes.changed.count:
+        it, does = ("it is", "it") if changes.changed.count == 1 else ("they are", "them")
         what = (
             "done again"
             if redo
-            else "left as they are in the tables; --changed redo does them again (avizor retry: only dead letters)"
+            else f"left as {it} in the tables; --changed redo does {does} again (avizor retry: only dead letters)"
         )
         yield _line(changes.changed, f"changed since, {what}")
     if changes.gone.count:
-        unless = ", unless a file of their shard is done again" if redo and changes.changed.count else ""
-        yield _line(changes.gone, f"gone; what the tables have of them stays{unless}")
+        lost = "those that share a shard with a changed file become dead letters"
+        but = "" if not changes.changed.count else f", but {lost}" if redo else f" (with --changed redo {lost})"
+        yield _line(changes.gone, f"gone; {_stays(changes.gone)}{but}")
     if changes.unlisted.count:
-        yield _line(changes.unlisted, "not listed any more; what the tables have of them stays")
+        yield _line(changes.unlisted, f"not listed any more; {_stays(changes.unlisted)}")
 
 
 def version_lines(settings: JobSettings) -> Iterator[str]:
@@ -40,6 +42,10 @@ def version_lines(settings: JobSettings) -> Iterator[str]:
         served = repository.served(model.name).version
         if served != model.version:
             yield f"{model.name}: version {model.version} goes on, with which this job began; version {served} is served now"
+
+
+def _stays(names: Names) -> str:
+    return f"what the tables have of {'it' if names.count == 1 else 'them'} stays"
 
 
 def _line(names: Names, what: str) -> str:

@@ -20,7 +20,7 @@ def test_files_that_have_gone_are_named_as_they_can_be_printed() -> None:
     changes = Changes()
     changes.gone.add(NAME)
     plan = Plan(1, {}, rounds=[output_path("rounds/000001.parquet")], changes=changes)
-    assert list(change_lines(plan, redo=False))[-1] == f"1 file is gone; what the tables have of them stays: {SHOWN}"
+    assert list(change_lines(plan, redo=False))[-1] == f"1 file is gone; what the tables have of it stays: {SHOWN}"
 
 
 def test_what_is_wrong_with_results_is_printed_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -146,7 +146,7 @@ def test_changed_files_are_named_and_left_or_done_again_in_a_later_round(data: P
     assert list(change_lines(left, redo=False)) == [
         "no file is new since the last run",
         (
-            "1 file is changed since, left as they are in the tables; --changed redo does them again (avizor retry: only dead "
+            "1 file is changed since, left as it is in the tables; --changed redo does it again (avizor retry: only dead "
             f"letters): {data}/a/2.wav"
         ),
     ]
@@ -168,9 +168,23 @@ def test_gone_files_are_said_and_so_are_those_that_a_list_does_not_name_any_more
     plan = run(job, out)
     assert plan.files == 3
     assert list(change_lines(plan, redo=False))[1:] == [
-        f"1 file is gone; what the tables have of them stays: {data}/b/1.wav",
-        f"1 file is not listed any more; what the tables have of them stays: {data}/a/2.wav",
+        f"1 file is gone; what the tables have of it stays: {data}/b/1.wav",
+        f"1 file is not listed any more; what the tables have of it stays: {data}/a/2.wav",
     ]
+
+
+def test_what_redoing_changed_files_costs_of_gone_ones_is_said_before_and_then(data: Path, tmp_path: Path) -> None:
+    job, out = settings(data), tmp_path / "out"
+    run(job, out)
+    write(data / "a" / "2.wav", "longer")
+    (data / "a" / "1.wav").unlink()
+    (data / "b" / "1.wav").unlink()
+    lost = "those that share a shard with a changed file become dead letters"
+    stays = "2 files are gone; what the tables have of them stays"
+    names = f": {data}/a/1.wav, {data}/b/1.wav"
+    left, redone = run(job, out), plan_job(job, out, redo=True)
+    assert list(change_lines(left, redo=False))[2] == f"{stays} (with --changed redo {lost}){names}"
+    assert list(change_lines(redone, redo=True))[2] == f"{stays}, but {lost}{names}"
 
 
 def test_two_runs_that_plan_at_once_do_not_both_begin(data: Path, tmp_path: Path) -> None:
