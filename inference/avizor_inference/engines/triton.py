@@ -62,8 +62,9 @@ _OF_THE_WAY = (
 _OF_A_PROXY = "Received http2 header with status"
 
 # Parts of what gRPC answers, in C++ or Go and in Java, with RESOURCE_EXHAUSTED, to a message that is larger than a server or a
-# proxy takes.
-_TOO_LARGE = ("essage larger than max", "exceeds maximum size")
+# proxy takes; and what it makes, with UNKNOWN, of nginx's answer to one.
+_TOO_LARGE = ("essage larger than max", "exceeds maximum size", f"{_OF_A_PROXY}: 413")
+_OF_A_SIZE = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNKNOWN)
 
 # A name to ask about.
 _ANY_MODEL = "avizor"
@@ -286,7 +287,7 @@ class TritonEngine(Engine):
             return VersionNotLoaded(f"Triton at {self.address} has not loaded model {model!r}, or this version of it: {text}")
         if code is grpc.StatusCode.UNAVAILABLE:
             return EngineUnavailable(f"Triton at {self.address} is away, or has not loaded model {model!r}: {text}")
-        if code is grpc.StatusCode.RESOURCE_EXHAUSTED and any(part in text for part in _TOO_LARGE):
+        if code in _OF_A_SIZE and any(part in text for part in _TOO_LARGE):
             return EngineError(
                 f"the way to Triton at {self.address} takes no message of that size for model {model!r}: {text}; use smaller "
                 "batches, or raise the limit of what is between"

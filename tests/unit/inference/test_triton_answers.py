@@ -137,6 +137,7 @@ def test_of_an_answer_only_what_was_asked_for_is_returned(how: str) -> None:
         # to wait does not help, and fewer rows may
         ("RESOURCE_EXHAUSTED", "SERVER: Received message larger than max (5000000 vs. 4194304)", EngineError),
         ("RESOURCE_EXHAUSTED", "gRPC message exceeds maximum size 4194304: 5000000", EngineError),
+        ("UNKNOWN", "Received http2 header with status: 413", EngineError),
         # a request that agrees with the version is refused where another model has its name
         ("INVALID_ARGUMENT", "unexpected shape for input 'x' for model 'm'. Expected [-1,3], got [1,2]", EngineMismatch),
         ("INTERNAL", "onnx runtime error 2", EngineError),
