@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from traceback import walk_tb
 
-from avizor_cli.always_needed import requirement_of
+from avizor_cli.always_needed import module_of, requirement_of
 
 
 def main() -> None:
@@ -13,8 +12,7 @@ def main() -> None:
     try:
         from avizor_cli.main import main as run
     except ImportError as error:
-        module = error.name or [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)][-1]
-        package, dot, _ = module.partition(".")
+        package, dot, _ = module_of(error).partition(".")
         if package.startswith("avizor"):
             raise
         is_missing = isinstance(error, ModuleNotFoundError) and not dot

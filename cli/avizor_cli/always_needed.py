@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires
+from traceback import walk_tb
 
 
 def requirement_of(module: str) -> str:
@@ -15,3 +16,8 @@ def requirement_of(module: str) -> str:
             if ";" not in line and re.match(rf"{re.escape(package)}(?![\w.-])", line):
                 return line
     return package
+
+
+def module_of(error: ImportError) -> str:
+    """Return the module that is missing, or in which the import failed."""
+    return error.name or [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)][-1]

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+from avizor_cli.always_needed import module_of
 from avizor_cli.standard_files import forget_unwritten, open_standard_files, written_out
 from avizor_cli.stop_signals import clean_up_when_stopped, hold_hangup, stop_behind
 from avizor_cli.subcommands import SubCommands, runs_code_of_users
@@ -53,9 +54,12 @@ def main() -> None:
         named = "" if lacks_open_files(error) else error.filename  # then it is no matter of that file
         _fail(f"{named or 'a file or a connection'}: {reason(error)}; {remedy(error, 'fix that')}, and run the command again")
     except Exception as error:
-        if not (code := stop_behind(error)):
+        if code := stop_behind(error):
+            sys.exit(code)
+        package = module_of(error).partition(".")[0] if isinstance(error, ImportError) else ""
+        if not package or package.startswith("avizor"):
             raise
-        sys.exit(code)
+        _fail(f"{package} cannot be loaded ({error}); `avizor doctor` says what to install")
     finally:
         forget_unwritten()
 

@@ -342,5 +342,16 @@ def test_without_a_package_that_is_always_needed_it_is_named_with_what_to_instal
         assert broken.stderr.endswith(f"; pip install --force-reinstall '{needed}'\n")
 
 
+@pytest.mark.parametrize(("package", "words"), [("pyarrow", ["verify", "results"]), ("grpc", ["health"])])
+def test_a_package_of_a_command_that_is_here_and_broken_is_one_line(package: str, words: list[str], tmp_path: Path) -> None:
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text("raise ImportError('libfoo.so.3: cannot open shared object file')")
+    begin = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from avizor_cli.__main__ import main; main()"
+    broken = python(begin, *words)
+    why = "(libfoo.so.3: cannot open shared object file)"
+    assert broken.stderr == f"Error: {package} cannot be loaded {why}; `avizor doctor` says what to install\n"
+    assert broken.returncode == 1
+
+
 def test_the_command_begins_where_a_missing_package_is_named() -> None:
     assert tomllib.loads(PYPROJECT.read_text())["project"]["scripts"] == {"avizor": "avizor_cli.__main__:main"}
