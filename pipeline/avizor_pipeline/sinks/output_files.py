@@ -5,6 +5,7 @@ On a disk a file becomes visible by one rename, after it was flushed; on a store
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections import deque
@@ -14,6 +15,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
+
+import pyarrow as pa
 
 from avizor_inference import durable_files
 from avizor_inference.daemon_threads import DaemonThreads
@@ -139,8 +142,15 @@ def sync(folder: OutputPath) -> None:
 
 
 def opened(path: OutputPath) -> Path | BinaryIO:
-    """Return what Parquet readers read. Raises OSError."""
-    return path if isinstance(path, Path) else path.open()
+    """Return what Parquet readers read. Raises OSError.
+
+    A small object is in memory of Arrow. It would let go of a file of Python in a thread of its own, perhaps as the process
+    ends, which that aborts.
+    """
+    if isinstance(path, Path):
+        return path
+    file = path.open()
+    return pa.BufferReader(file.getbuffer()) if isinstance(file, io.BytesIO) else file
 
 
 def files_of(folder: OutputPath, suffix: str) -> Sequence[OutputPath]:
