@@ -144,13 +144,18 @@ def sync(folder: OutputPath) -> None:
 def opened(path: OutputPath) -> Path | BinaryIO:
     """Return what Parquet readers read. Raises OSError.
 
-    A small object is in memory of Arrow. It would let go of a file of Python in a thread of its own, perhaps as the process
-    ends, which that aborts.
+    A small object is copied to memory of Arrow. It would let go of what is Python's in a thread of its own, perhaps as the
+    process ends, which that aborts.
     """
     if isinstance(path, Path):
         return path
     file = path.open()
-    return pa.BufferReader(file.getbuffer()) if isinstance(file, io.BytesIO) else file
+    if not isinstance(file, io.BytesIO):
+        return file
+    memory = pa.BufferOutputStream()
+    memory.write(file.getbuffer())
+    copy: BinaryIO = pa.BufferReader(memory.getvalue())
+    return copy
 
 
 def files_of(folder: OutputPath, suffix: str) -> Sequence[OutputPath]:
