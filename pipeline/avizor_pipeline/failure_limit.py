@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pyarrow.parquet as pq
-
 from avizor_inference.errors import JobError
 from avizor_pipeline.job_outcome import Outcome
-from avizor_pipeline.sinks.output_files import OutputPath, opened
+from avizor_pipeline.sinks.output_files import OutputPath, read_part
 from avizor_pipeline.sinks.part_files import Commit, part_path
 
 # Files of a run before its share of failures says anything: two shards of small files.
@@ -39,6 +37,6 @@ class FailureLimit:
     def _example(self, commit: Commit) -> str:
         if not commit.dead_letters:
             return ""
-        part = opened(part_path(self.out, "dead_letters", commit.shard))
-        message = pq.read_table(part, columns=["message"]).column("message")[0].as_py()
+        part = part_path(self.out, "dead_letters", commit.shard)
+        message = read_part(part, ["message"]).column("message")[0].as_py()
         return f" ({message})"

@@ -12,7 +12,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from avizor_inference import error_text
@@ -28,7 +27,7 @@ from avizor_pipeline.projection.prove import projection_problems
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.lock import job_lock
-from avizor_pipeline.sinks.output_files import OutputPath, each_at_once, files_of, opened
+from avizor_pipeline.sinks.output_files import OutputPath, each_at_once, files_of, read_part
 from avizor_pipeline.sinks.output_folder import settings_of_job
 from avizor_pipeline.sinks.part_files import Commit, commit_path, find_damage, part_path, read_commit, shard_of
 from avizor_pipeline.sinks.rounds import read_states, round_files
@@ -189,7 +188,7 @@ def _problems(out: OutputPath, commit: Commit, expected: Mapping[str, set[str]],
 def _rows(out: OutputPath, commit: Commit, table: str, columns: list[str]) -> list[Mapping[str, Any]]:
     if not commit.rows[table]:
         return []
-    rows: list[Mapping[str, Any]] = pq.read_table(opened(part_path(out, table, commit.shard)), columns=columns).to_pylist()
+    rows: list[Mapping[str, Any]] = read_part(part_path(out, table, commit.shard), columns).to_pylist()
     return rows
 
 
@@ -200,7 +199,7 @@ def _window_counts(out: OutputPath, commit: Commit) -> Counter[tuple[str, str]] 
     """
     found, ends = Counter[tuple[str, str]](), dict[tuple[Any, ...], int]()
     for name in sorted(name for name in commit.sha256 if name.startswith("windows/")):
-        rows = pq.read_table(opened(out / name), columns=_WINDOW_KEY, read_dictionary=["uri", "model"])
+        rows = read_part(out / name, _WINDOW_KEY, dictionaries=["uri", "model"])
         rows = rows.unify_dictionaries()  # each row group has some
         if len(rows.group_by(_WINDOW_KEY).aggregate([])) != len(rows):
             return None

@@ -16,11 +16,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from avizor_inference.items.item_names import item_file_name
 from avizor_pipeline.models import JobModel
-from avizor_pipeline.sinks.output_files import OutputPath, files_of, opened, publish_folder, temporary_for
+from avizor_pipeline.sinks.output_files import OutputPath, files_of, publish_folder, read_part, temporary_for
 from avizor_pipeline.sinks.write_errors import writing
 
 _READ = ["uri", "channel", "start_s", "end_s", "model", "score", "p_value"]
@@ -73,9 +73,9 @@ def write_label_tables(out: OutputPath, format: TableFormat, models: Sequence[Jo
 
 def _flagged(out: OutputPath, models: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield the flagged windows of each recording, by their start. A recording in several parts is yielded for each."""
-    wanted = [("is_anomaly", "=", True), ("model", "in", models)]
+    wanted = pc.field("is_anomaly") & pc.field("model").isin(models)
     for part in files_of(out / "windows", ".parquet") if models else ():
-        rows = pq.read_table(opened(part), columns=_READ, filters=wanted).sort_by(_ORDER).to_pylist()
+        rows = read_part(part, [*_READ, "is_anomaly"], wanted).select(_READ).sort_by(_ORDER).to_pylist()
         for uri, windows in groupby(rows, key=itemgetter("uri")):
             yield uri, list(windows)
 

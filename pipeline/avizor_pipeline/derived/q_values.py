@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from avizor_inference.job_tables import Q_VALUES
-from avizor_pipeline.sinks.output_files import OutputPath, files_of, opened, publish, temporary_for
+from avizor_pipeline.sinks.output_files import OutputPath, files_of, part_batches, publish, temporary_for
 from avizor_pipeline.sinks.write_errors import writing
 
 Q_VALUES_FILE = "q_values.parquet"
@@ -65,11 +65,10 @@ def q_values(p_values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArra
 def _judged(out: OutputPath) -> Iterator[pa.RecordBatch]:
     """Yield the recordings that have a p-value, in the order of the names of the parts."""
     for part in files_of(out / "recordings", ".parquet"):
-        with pq.ParquetFile(opened(part)) as file:
-            for batch in file.iter_batches(columns=_READ):
-                judged = batch.filter(pc.is_valid(batch["p_value"]))
-                if judged.num_rows:
-                    yield judged
+        for batch in part_batches(part, _READ):
+            judged = batch.filter(pc.is_valid(batch["p_value"]))
+            if judged.num_rows:
+                yield judged
 
 
 def _lookup(counts: Counter[float]) -> _Lookup:

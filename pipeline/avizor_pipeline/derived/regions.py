@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from avizor_inference.job_tables import REGIONS
-from avizor_pipeline.sinks.output_files import OutputPath, files_of, opened, publish, temporary_for
+from avizor_pipeline.sinks.output_files import OutputPath, files_of, publish, read_part, temporary_for
 from avizor_pipeline.sinks.part_files import shard_of
 from avizor_pipeline.sinks.write_errors import writing
 
@@ -70,8 +70,8 @@ def _joined(windows: Iterator[_Row]) -> Iterator[_Row]:
 
 def _flagged(part: OutputPath) -> Iterator[_Row]:
     """Yield the flagged windows of the recordings of a part, those of a channel in the order of their time."""
-    rows = pq.read_table(opened(part), columns=_READ, filters=pc.field("is_anomaly") & pc.field("start_sample").is_valid())
-    yield from rows.sort_by(_ORDER).to_pylist()
+    rows = read_part(part, [*_READ, "is_anomaly"], pc.field("is_anomaly") & pc.field("start_sample").is_valid())
+    yield from rows.select(_READ).sort_by(_ORDER).to_pylist()
 
 
 def _extend(region: _Row, window: Mapping[str, Any]) -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from avizor_inference.error_text import one_line
@@ -18,7 +17,7 @@ from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.job_results import SUMMARY_FILE
 from avizor_pipeline.settings import ChosenModel, JobSettings
 from avizor_pipeline.sinks.lock import job_lock
-from avizor_pipeline.sinks.output_files import OutputPath, files_of, opened
+from avizor_pipeline.sinks.output_files import OutputPath, files_of, part_batches
 from avizor_pipeline.sinks.output_folder import settings_of_job
 
 # What makes a row of windows/ unique.
@@ -65,8 +64,8 @@ def chosen_model(out: OutputPath, settings: JobSettings, name: str | None) -> tu
     name: None if it is the only one. Raises SettingsError.
     """
     counts = Counter[str]()
-    for part in _parts(out):
-        for batch in part.iter_batches(_ROWS, columns=["model", EMBEDDING]):
+    for part in files_of(out / "windows", ".parquet"):
+        for batch in part_batches(part, ["model", EMBEDDING], _ROWS):
             valid = batch.filter(pc.is_valid(batch[EMBEDDING]))
             found = pc.value_counts(valid["model"])
             counts.update({each["values"].as_py(): each["counts"].as_py() for each in found})
@@ -107,8 +106,8 @@ def read_embeddings(out: OutputPath, settings: JobSettings, name: str | None, mo
 
 def embedded_batches(out: OutputPath, model: str, columns: Sequence[str] = (*KEYS, *SHOWN)) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a model that have an embedding: `columns` and the embedding, in the order of parts and rows."""
-    for part in _parts(out):
-        for batch in part.iter_batches(_ROWS, columns=[*columns, EMBEDDING]):
+    for part in files_of(out / "windows", ".parquet"):
+        for batch in part_batches(part, [*columns, EMBEDDING], _ROWS):
             rows = batch.filter(pc.and_(pc.equal(batch["model"], model), pc.is_valid(batch[EMBEDDING])))
             if rows.num_rows:
                 yield rows
@@ -117,12 +116,6 @@ def embedded_batches(out: OutputPath, model: str, columns: Sequence[str] = (*KEY
 def vectors_of(batch: pa.RecordBatch) -> NDArray[np.float32]:
     """Return float32[rows, numbers], the embeddings of a batch in which each row has one."""
     return np.asarray(batch[EMBEDDING].flatten().to_numpy(zero_copy_only=False)).reshape(batch.num_rows, -1)
-
-
-def _parts(out: OutputPath) -> Iterator[pq.ParquetFile]:
-    for path in files_of(out / "windows", ".parquet"):
-        with pq.ParquetFile(opened(path)) as file:
-            yield file
 
 
 @contextmanager

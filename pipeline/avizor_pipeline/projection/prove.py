@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from avizor_inference.job_tables import PROJECTION
 from avizor_pipeline.projection.embeddings import KEYS
 from avizor_pipeline.projection.write import FOLDER
-from avizor_pipeline.sinks.output_files import OutputPath, files_of, opened
+from avizor_pipeline.sinks.output_files import OutputPath, files_of, part_batches, read_part
 
 _AGAIN = "run avizor project again, or remove it"
 
@@ -19,7 +18,7 @@ def projection_problems(out: OutputPath) -> Iterator[str]:
     """Yield what is wrong with the maps in `out`: each has rows of windows/ alone, in their order, and none twice."""
     for path in files_of(out / FOLDER, ".parquet"):
         try:
-            table = pq.read_table(opened(path))
+            table = read_part(path)
         except pa.ArrowException as error:
             yield f"{path} cannot be read ({str(error).splitlines()[0]}); {_AGAIN}"
             continue
@@ -36,11 +35,10 @@ def _stray(out: OutputPath, table: pa.Table) -> str:
     missing = iter(zip(*(table[name].to_pylist() for name in KEYS), strict=True))
     wanted = next(missing, None)
     for part in files_of(out / "windows", ".parquet"):
-        with pq.ParquetFile(opened(part)) as file:
-            for batch in file.iter_batches(columns=list(KEYS)):
-                for key in zip(*(batch[name].to_pylist() for name in KEYS), strict=True):
-                    if key == wanted:
-                        wanted = next(missing, None)
+        for batch in part_batches(part, KEYS):
+            for key in zip(*(batch[name].to_pylist() for name in KEYS), strict=True):
+                if key == wanted:
+                    wanted = next(missing, None)
     return "" if wanted is None else f"a row of {wanted[0]} that windows/ does not have, or has in another place"
 
 

@@ -9,11 +9,10 @@ from itertools import islice
 from pathlib import PurePath
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from avizor_inference.error_text import printable
 from avizor_inference.errors import AvizorError
-from avizor_pipeline.sinks.output_files import OutputPath, files_of, opened
+from avizor_pipeline.sinks.output_files import OutputPath, files_of, read_part
 
 # Reasons that are shown; all dead letters are in the tables.
 SHOWN = 3
@@ -48,6 +47,6 @@ def dead_letter_lines(out: OutputPath, count: int) -> Iterator[str]:
 def _messages(out: OutputPath) -> Iterator[tuple[str, str]]:
     """Yield why each could not be read, without the file's name in front, and the whole message."""
     for file in islice(files_of(out / "dead_letters", ".parquet"), _PARTS):
-        table = pq.read_table(opened(file), columns=["uri", "message"])
+        table = read_part(file, ["uri", "message"])
         for uri, message in zip(*(table.column(name).to_pylist() for name in ("uri", "message")), strict=True):
             yield message.removeprefix(f"{PurePath(uri).name}: "), message

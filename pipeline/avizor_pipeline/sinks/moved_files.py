@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from avizor_inference.digests import sha256_of_file
-from avizor_pipeline.sinks.output_files import OutputPath, opened, publish, remove_file, temporary_for
+from avizor_pipeline.sinks.output_files import OutputPath, publish, read_part, remove_file, temporary_for
 from avizor_pipeline.sinks.part_files import Commit, part_path, write_commit
 
 
@@ -22,7 +22,7 @@ def take_out(out: OutputPath, commit: Commit, uris: Collection[str], remaining: 
     if not remaining or not commit.dead_letters:
         return False
     path = part_path(out, "dead_letters", commit.shard)
-    letters = pq.read_table(opened(path))
+    letters = read_part(path)
     is_moved = pc.is_in(letters["uri"], pa.array(uris, pa.string()))
     moved, kept = letters.filter(is_moved), letters.filter(pc.invert(is_moved))
     if len(pc.unique(moved["uri"])) != commit.files - remaining:

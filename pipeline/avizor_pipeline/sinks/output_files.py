@@ -14,9 +14,11 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from avizor_inference import durable_files
 from avizor_inference.daemon_threads import DaemonThreads
@@ -32,6 +34,9 @@ Found = TypeVar("Found")
 
 # Threads that read what is in an output folder. From a store most of the time is waited.
 _READERS, _STORE_READERS = 4, 32
+
+# Rows of a part that are read at a time.
+_ROWS = 65536
 
 # Small files that are sent to a store at once.
 _SENT_AT_ONCE = 8
@@ -156,6 +161,45 @@ def opened(path: OutputPath) -> Path | BinaryIO:
     memory.write(file.getbuffer())
     copy: BinaryIO = pa.BufferReader(memory.getvalue())
     return copy
+
+
+def read_part(
+    part: OutputPath, columns: Sequence[str] | None = None, where: pc.Expression | None = None, dictionaries: Sequence[str] = ()
+) -> pa.Table:
+    """Return the rows of a part, or those of them for which `where` holds, which knows the columns that are read.
+
+    dictionaries: columns of texts that are read as dictionaries. Raises OSError, ArrowException.
+    """
+    names = None if columns is None else list(columns)
+    if isinstance(part, Path):
+        return pq.read_table(part, columns=names, filters=where, read_dictionary=list(dictionaries))
+    with _parquet(part, read_dictionary=list(dictionaries)) as file:
+        none = file.schema_arrow.empty_table()
+        found = [none if names is None else none.select(names)]
+        for batch in file.iter_batches(columns=names, use_threads=False):
+            rows = pa.Table.from_batches([batch])
+            found.append(rows if where is None else rows.filter(where))
+    return pa.concat_tables(rows.select(found[0].column_names) for rows in found)
+
+
+def part_batches(
+    part: OutputPath | BinaryIO, columns: Sequence[str], rows: int = _ROWS, *, check: bool = False
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a part, at most so many at a time. check: whether pages are compared with their checksums.
+
+    Raises OSError, ArrowException.
+    """
+    with _parquet(part, page_checksum_verification=check) as file:
+        yield from file.iter_batches(rows, columns=list(columns), use_threads=isinstance(part, Path))
+
+
+def _parquet(part: OutputPath | BinaryIO, **options: Any) -> pq.ParquetFile:
+    """Open a part. A file of Python is read by no thread of Arrow, if its batches are read so, too.
+
+    Such a thread lets go of the file when it was read, perhaps as the process ends, which that aborts.
+    """
+    source = opened(part) if isinstance(part, OutputPath) else part
+    return pq.ParquetFile(source, pre_buffer=isinstance(part, Path), **options)
 
 
 def files_of(folder: OutputPath, suffix: str) -> Sequence[OutputPath]:

@@ -31,9 +31,9 @@ from avizor_pipeline.sinks.output_files import (
     OutputPath,
     check_absent,
     make_folder_of,
-    opened,
     problem_of,
     publish,
+    read_part,
     sha256_of,
     temporary_for,
     write_whole,
@@ -279,7 +279,7 @@ def dead_uris(out: OutputPath, shard: str) -> frozenset[str]:
     commit = read_commit(out, shard)
     if isinstance(commit, str) or not commit.dead_letters or find_damage(out, commit):
         return frozenset()
-    return frozenset(pq.read_table(opened(part_path(out, "dead_letters", shard)), columns=["uri"])["uri"].to_pylist())
+    return frozenset(read_part(part_path(out, "dead_letters", shard), ["uri"])["uri"].to_pylist())
 
 
 def find_damage(out: OutputPath, commit: Commit) -> str:

@@ -12,7 +12,6 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -26,7 +25,15 @@ from avizor_inference.items.file_access import name_of, text_of
 from avizor_inference.job_results import ROUNDS
 from avizor_inference.job_tables import ROUND
 from avizor_pipeline.settings import PinnedCalibration
-from avizor_pipeline.sinks.output_files import OutputPath, files_of, make_folder_of, opened, publish, temporary_for
+from avizor_pipeline.sinks.output_files import (
+    OutputPath,
+    files_of,
+    make_folder_of,
+    opened,
+    part_batches,
+    publish,
+    temporary_for,
+)
 
 # Key of the schema's metadata under which a round names its calibrations.
 _CALIBRATIONS = b"avizor.calibrations"
@@ -127,7 +134,7 @@ def read_calibrations(file: OutputPath | BinaryIO) -> tuple[PinnedCalibration, .
     Raises JobError.
     """
     try:
-        metadata = pq.read_schema(_source(file)).metadata or {}
+        metadata = pq.read_schema(opened(file) if isinstance(file, OutputPath) else file).metadata or {}
         return tuple(map(PinnedCalibration.model_validate, json.loads(metadata.get(_CALIBRATIONS, b"[]"))))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise JobError(f"{file} is damaged ({error}); restore it, or choose another --out") from error
@@ -151,14 +158,9 @@ def read_states(file: OutputPath | BinaryIO) -> States:
 
 def _batches(file: OutputPath | BinaryIO, names: list[str]) -> Iterator[pa.RecordBatch]:
     try:
-        with pq.ParquetFile(_source(file), page_checksum_verification=True) as opened:
-            yield from opened.iter_batches(_AT_ONCE, columns=names)
+        yield from part_batches(file, names, _AT_ONCE, check=True)
     except (OSError, pa.ArrowException) as error:
         raise JobError(f"{file} is damaged ({error}); restore it, or choose another --out") from error
-
-
-def _source(file: OutputPath | BinaryIO) -> Path | BinaryIO:
-    return opened(file) if isinstance(file, OutputPath) else file
 
 
 def _path(out: OutputPath, number: int) -> OutputPath:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from support.object_stores import S3
 
 from avizor_inference.digests import sha256_of_file
 from avizor_inference.errors import SettingsError
+from avizor_pipeline.sinks import object_path
 from avizor_pipeline.sinks.object_path import ObjectPath
 from avizor_pipeline.sinks.output_files import (
     each_at_once,
     files_of,
     opened,
     output_path,
+    part_batches,
     publish,
     publish_folder,
+    read_part,
     remove,
     temporary_for,
 )
@@ -218,3 +223,40 @@ def test_a_small_object_is_read_by_arrow_without_a_file_of_python(out: ObjectPat
     file = opened(out / "part.parquet")
     assert isinstance(file, pa.BufferReader)
     assert pq.read_table(file).to_pydict() == {"uri": ["a.wav"]}
+
+
+def test_a_large_object_is_read_by_arrow_in_the_thread_that_asks(out: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread of Arrow lets go of a file of Python as the process ends, in a quarter of small programs, and aborts it."""
+    monkeypatch.setattr(object_path, "_WHOLE_BYTES", 100)
+    readers, read = set[int](), object_path._Reader.readinto
+
+    def seen(reader: object_path._Reader, buffer: object) -> int:
+        readers.add(threading.get_ident())
+        return read(reader, buffer)
+
+    monkeypatch.setattr(object_path._Reader, "readinto", seen)
+    rows = pa.table({"score": [0.5, 2.0, 1.0], "uri": ["a.wav", "b.wav", "b.wav"], "is_anomaly": [False, True, None]})
+    pq.write_table(rows, written := io.BytesIO(), row_group_size=1)
+    (out / "part.parquet").put(written.getvalue())
+    columns, flagged = ["uri", "score", "is_anomaly"], pc.field("is_anomaly")
+    assert read_part(out / "part.parquet").equals(rows)
+    assert read_part(out / "part.parquet", columns, flagged).to_pydict() == {
+        "uri": ["b.wav"],
+        "score": [2.0],
+        "is_anomaly": [True],
+    }
+    texts = read_part(out / "part.parquet", ["uri"], dictionaries=["uri"])["uri"]
+    assert (texts.type, texts.to_pylist()) == (pa.dictionary(pa.int32(), pa.string()), ["a.wav", "b.wav", "b.wav"])
+    assert [batch.num_rows for batch in part_batches(out / "part.parquet", ["uri"], 2)] == [2, 1]
+    assert readers == {threading.get_ident()}
+
+
+def test_a_part_is_read_from_a_disk_as_from_a_store(out: ObjectPath, tmp_path: Path) -> None:
+    rows = pa.table({"uri": ["a.wav", "b.wav"], "is_anomaly": [True, False]})
+    for part in (tmp_path / "part.parquet", out / "part.parquet"):
+        pq.write_table(rows, temporary := temporary_for(part))
+        publish(temporary, part)
+    for columns, where in ((None, None), (["is_anomaly", "uri"], None), (["is_anomaly"], ~pc.field("is_anomaly"))):
+        on_disk = read_part(tmp_path / "part.parquet", columns, where)
+        assert read_part(out / "part.parquet", columns, where).equals(on_disk)
+        assert on_disk.column_names == (columns or rows.column_names)
