@@ -112,7 +112,7 @@ EXPORT = ("describe", "export", "fit")
 ABSENT = [
     ("batch", "pyarrow", "jobs"),
     ("tune", "matplotlib", "pictures"),
-    *((command, "torch", "export") for command in EXPORT),
+    *((command, "torch", "networks") for command in EXPORT),
 ]
 
 
