@@ -15,7 +15,7 @@ from avizor_pipeline.engine_wait import ENGINE_WAIT_S, wait_line
 from avizor_pipeline.model_groups import shared_graphs
 from avizor_pipeline.runners.attempts import Attempt
 from avizor_pipeline.runners.base import Done
-from avizor_pipeline.runners.worker import LOOK_EVERY_S, Died, Worker
+from avizor_pipeline.runners.worker import LOOK_EVERY_S, Committing, Computing, Died, Worker
 from avizor_pipeline.runners.worker_process import WorkerOptions
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
@@ -95,8 +95,8 @@ class _Run:
     file_timeout_s: float
     ended: bool = False
     again: deque[Attempt] = field(default_factory=deque)
-    busy: dict[Future[Future[Done | Died] | Died | None], tuple[Worker, Attempt]] = field(default_factory=dict)
-    committing: dict[Future[Done | Died], tuple[Worker, Attempt]] = field(default_factory=dict)
+    busy: dict[Computing, tuple[Worker, Attempt]] = field(default_factory=dict)
+    committing: dict[Committing, tuple[Worker, Attempt]] = field(default_factory=dict)
     hung: dict[Worker, int] = field(default_factory=dict)
     deaths_at_start: int = 0
     waits: bool = False
@@ -155,17 +155,17 @@ class _Run:
                 yield done
                 continue
             if done.may_be_cause and worker in self.idle:  # else it is closed with the task that it was given since
-                self._bury(worker, attempt, worker.place)
+                self._bury(worker, attempt)
             self.again.append(attempt)
 
-    def _take(self, computing: Future[Future[Done | Died] | Died | None]) -> None:
+    def _take(self, computing: Computing) -> None:
         """Note what came of a task. What is not done yet is tried again."""
         worker, attempt = self.busy.pop(computing)
         self.idle.append(worker)
         result = computing.result()
         if isinstance(result, Died):
             if result.may_be_cause:
-                self._bury(worker, attempt, worker.place)
+                self._bury(worker, attempt)
             else:  # it had died before the task
                 worker.close()
             self.again.append(attempt)
@@ -179,8 +179,8 @@ class _Run:
             attempt.worker_survived()
             self.again.append(attempt)
 
-    def _bury(self, worker: Worker, attempt: Attempt, place: int) -> None:
-        how = worker.close()
+    def _bury(self, worker: Worker, attempt: Attempt) -> None:
+        how, place = worker.close(), worker.place
         if worker in self.hung:
             attempt.worker_hung(self.hung.pop(worker), self.file_timeout_s)
         elif place == NOT_READING:

@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -34,7 +33,7 @@ from avizor_pipeline.process_memory import prepare_children
 from avizor_pipeline.runners.attempts import Task
 from avizor_pipeline.runners.base import Done
 from avizor_pipeline.runners.local import run_alone
-from avizor_pipeline.runners.worker import Died, Worker
+from avizor_pipeline.runners.worker import Computing, Worker
 from avizor_pipeline.runners.worker_process import WorkerOptions
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
@@ -192,7 +191,7 @@ class _GatedWorker(Worker):
         super().__init__(options)
         self._gate = gate
 
-    def begin(self, task: Task) -> Future[Future[Done | Died] | Died | None]:
+    def begin(self, task: Task) -> Computing:
         """See Worker. Raises JobError when the job is being stopped."""
         with self._gate.lock:
             if self._gate.is_closed:

@@ -38,6 +38,11 @@ class Died(NamedTuple):
     may_be_cause: bool
 
 
+# What comes of a commit; and of a task, which is there when the next one may begin: its commit, or None for a trial.
+Committing = Future[Done | Died]
+Computing = Future[Committing | Died | None]
+
+
 class Worker:
     """Holds one process that does tasks, one after the other. It starts with the first task, and again if it has died."""
 
@@ -49,11 +54,8 @@ class Worker:
         self._end = ""
         self._seen, self._looked, self._quiet = 0, 0.0, 0.0
 
-    def begin(self, task: Task) -> Future[Future[Done | Died] | Died | None]:
-        """Start a task; no other may be in progress, but the commit of the last one may.
-
-        The result is there when the next task may begin: a future of the commit, or None for a trial.
-        """
+    def begin(self, task: Task) -> Computing:
+        """Start a task; no other may be in progress, but the commit of the last one may."""
         self._watch.reset()
         self._seen, self._looked, self._quiet = 0, time.monotonic(), 0.0
         if self._process is not None:
@@ -107,15 +109,15 @@ class _Process:
         atexit.register(self.kill)  # a signal may come before it is closed, and multiprocessing waits for it at the end
         self._lock, self._has_died = threading.Lock(), False
         self._error: Exception | None = None
-        self._computing: Future[Future[Done | Died] | Died | None] | None = None
-        self._committing: Future[Done | Died] | None = None
+        self._computing: Computing | None = None
+        self._committing: Committing | None = None
         self._sender = ThreadPoolExecutor(1)  # a process that is stopped takes nothing, and the job goes on
         self._ear = threading.Thread(target=self._hear, daemon=True)
         self._ear.start()
 
-    def submit(self, task: Task) -> Future[Future[Done | Died] | Died | None]:
+    def submit(self, task: Task) -> Computing:
         """See Worker.begin."""
-        computing = Future[Future[Done | Died] | Died | None]()
+        computing = Computing()
         with self._lock:
             if self._has_died:
                 computing.set_result(Died(may_be_cause=False))
@@ -179,7 +181,7 @@ class _Process:
         elif message.is_trial:
             computing.set_result(None)
         else:
-            self._committing = Future()
+            self._committing = Committing()
             computing.set_result(self._committing)
 
 
