@@ -95,6 +95,12 @@ def outputs_of(answer: bytes | None, request: InferRequest, spec: ModelSpec, add
     rows = len(next(iter(request.inputs.values())))
     found: dict[str, Array] = {}
     for name in request.outputs:
+        if outputs[places[name]].HasField("contents"):
+            raise EngineMismatch(
+                f"the server at {address} answered for model {request.model!r} with typed contents (InferTensorContents of "
+                f"output {name!r}), and Triton answers with raw_output_contents; see what is there, or between, and give the "
+                "address of a Triton"
+            )
         place, expected = places[name], spec.outputs[name]
         tensor, shape, datatype = outputs[place], [rows, *expected.item_shape], DATATYPES[expected.dtype]
         if tensor.shape != shape or tensor.datatype != datatype:

@@ -107,6 +107,17 @@ def test_an_answer_of_another_shape_or_type_is_told_from_that_of_the_version(giv
 
 
 @pytest.mark.parametrize("how", WAYS)
+def test_an_answer_in_typed_contents_is_told_from_one_that_is_cut_off(how: str) -> None:
+    message = service_pb2.ModelInferResponse(model_name="m")
+    message.outputs.add(name="y", datatype="FP32", shape=[1, 2]).contents.fp32_contents.extend([1.5, -2])
+    with answering(message.SerializeToString()) as address, pytest.raises(EngineMismatch) as caught:
+        asked(address, how)
+    assert "with typed contents (InferTensorContents of output 'y'), and Triton answers with raw_output_contents" in str(
+        caught.value
+    )
+
+
+@pytest.mark.parametrize("how", WAYS)
 def test_an_output_that_is_missing_is_named(how: str) -> None:
     with answering(answer(name="embedding")) as address, pytest.raises(EngineError, match="'m' without y; with response_cache"):
         asked(address, how)
