@@ -71,6 +71,8 @@ class EngineRuns:
         (name,) = spec.inputs
         if self._engine.answers_on_loop and (now := self._engine.spec(spec.name, spec.version)) is not spec:
             check_unchanged(now, spec)  # a server may have loaded another model under the name
+            if len(rows) > now.max_batch_size:  # or the same one, for smaller batches
+                return await self.run(now, [rows], outputs, time_remaining_s)
         said = (current_id(), current_traceparent())
         request = InferRequest(spec.name, {name: rows}, outputs, spec.version, time_remaining_s(), *said)
         if self._engine.answers_on_loop and max(rows.nbytes, bytes_of(spec.outputs, outputs) * len(rows)) <= LIGHT_BYTES:

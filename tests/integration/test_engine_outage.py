@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import time
@@ -10,14 +11,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
+from google.protobuf.json_format import MessageToDict
 from integration.gateway import AVIZOR, IMAGE, Gateway, gateway, refused
 from integration.load import Load
 from support.warm_starts import warm_run
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput, service_pb2
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from avizor.v1 import inference_pb2 as pb
+from avizor_inference.repository.models import ModelRepository
 
 # Within so many seconds of Triton's return, the gateway serves again.
 BACK_S = 5.0
@@ -70,6 +76,26 @@ def test_an_outage_from_the_start_is_counted_under_the_models_that_the_repositor
         triton.start()
         assert eventually(lambda: health(running) == 0, BACK_S)
         assert stub.Classify(pb.ClassifyRequest(model="digits", items=[IMAGE])).items
+
+
+def test_requests_of_a_triton_that_takes_smaller_batches_than_config_pbtxt_says_run_in_parts(
+    triton: TritonServer, models: Path
+) -> None:
+    config = MessageToDict(ModelRepository(models).version("digits").config, preserving_proto_field_name=True)
+    rows = np.random.default_rng(5).integers(0, 256, (16, 32, 32, 1)).astype(np.uint8)
+    images, wanted = service_pb2.ModelInferRequest(model_name="digits", raw_input_contents=[rows.tobytes()]), "probabilities"
+    images.inputs.add(name="image", datatype="UINT8", shape=rows.shape)
+    images.outputs.add(name=wanted)
+    four = InferInput("image", [4, 32, 32, 1], "UINT8")
+    four.set_data_from_numpy(rows[:4])
+    with InferenceServerClient(triton.grpc_url) as client:
+        client.load_model("digits", config=json.dumps(config | {"max_batch_size": 4, "model_warmup": []}))
+        with gateway_on(triton, models) as running, grpc.insecure_channel(running.address) as channel:
+            assert running.stub(channel).GetModel(pb.GetModelRequest(name="digits")).max_batch_size == 16
+            answer = GRPCInferenceServiceStub(channel).ModelInfer(images, timeout=20)
+        expected = client.infer("digits", [four], outputs=[InferRequestedOutput(wanted)]).as_numpy(wanted)
+    found = np.frombuffer(answer.raw_output_contents[0], np.float32).reshape(16, -1)
+    np.testing.assert_allclose(found[:4], expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow  # waits for pings that are not answered

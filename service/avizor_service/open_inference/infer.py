@@ -60,7 +60,8 @@ async def infer(gateway: Gateway, request: TensorRequest, call: Call) -> TensorA
     """
     model = await opened(gateway, call, request.model, request.version)
     name, spec = model.version.name, model.spec
-    arrays = read_inputs(name, spec.inputs, spec.max_batch_size, request.inputs)
+    # A server may have loaded it for smaller batches than config.pbtxt and GetModel say: then it runs in several.
+    arrays = read_inputs(name, spec.inputs, model.version.config.max_batch_size, request.inputs)
     named = _named(model, request.outputs)
     gateway.inference.loads.admit(name, call.time_remaining_s())
     (rows,) = arrays.values()  # the manifest of a version has one input

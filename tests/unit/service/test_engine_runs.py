@@ -168,3 +168,15 @@ def test_a_model_that_a_triton_has_changed_under_the_name_is_told_from_the_one_t
         server.answers |= {"ModelConfig": changed_model(digest=""), "ModelInfer": [answer()]}
         engine.loaded("m")
         assert asked()["y"].shape == (1, 2)  # the earlier one is back, as far as is known
+
+
+def test_a_version_that_a_triton_has_loaded_again_for_smaller_batches_runs_in_parts() -> None:
+    server, smaller = Answering(answer()), ModelConfig()
+    smaller.CopyFrom(CONFIG)
+    smaller.max_batch_size = 1
+    with serving(server) as address, TritonEngine(address) as engine, open_threads(1) as threads:
+        runs, spec = EngineRuns(engine, threads), engine.spec("m", 3)
+        server.answers["ModelConfig"] = [ModelConfigResponse(config=smaller).SerializeToString()]
+        engine.loaded("m")
+        answered = asyncio.run(runs.run(spec, [np.zeros((3, 2), np.float32)], ["y"], lambda: 20.0))
+    assert answered["y"].shape == (3, 2)
