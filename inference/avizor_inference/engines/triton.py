@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import re
 import threading
 import time
@@ -57,6 +58,9 @@ _OF_THE_WAY = (
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.UNAUTHENTICATED,
 )
+
+# A server that knows the deadline of a request may say so much before it that it has passed: clocks and roundings differ.
+_EARLY_S = 0.1
 
 # What gRPC says with any code where a proxy has answered itself, as 500 or 404.
 _OF_A_PROXY = "Received http2 header with status"
@@ -148,6 +152,7 @@ class TritonEngine(Engine):
     def submit(self, request: InferRequest) -> Future[dict[str, Array]]:
         """See Engine.submit. A future that is cancelled before the answer cancels the request at the server, too."""
         spec, left = self._checked(request)
+        ends = _ends(left)
         future: Future[dict[str, Array]] = Future()
 
         def finish(sent: grpc.Future) -> None:
@@ -155,7 +160,7 @@ class TritonEngine(Engine):
                 return
             try:
                 if sent.code() is not grpc.StatusCode.OK:
-                    raise self._failed(sent, request.model)
+                    raise self._failed(sent, request.model, ends)
                 answer = self._answer(sent.result(), request, spec)
             except Exception as failure:  # a future that is never settled would hold its caller for ever
                 future.set_exception(failure.with_traceback(None))
@@ -170,10 +175,11 @@ class TritonEngine(Engine):
     async def infer_on_loop(self, request: InferRequest) -> dict[str, Array]:
         """See Engine.infer_on_loop. A caller that is cancelled cancels the request at the server, too."""
         spec, left = self._checked(request)
+        ends = _ends(left)
         try:
             answer = await self._calls_of_this_loop().infer(request, spec, left)
         except grpc.aio.AioRpcError as error:
-            failure = self._failed(error, request.model)
+            failure = self._failed(error, request.model, ends)
         else:
             return self._answer(answer, request, spec)
         raise failure  # not while gRPC's error is handled, which holds the request
@@ -238,9 +244,9 @@ class TritonEngine(Engine):
             self._forget_newest()
             raise
 
-    def _failed(self, call: grpc.Call, model: str) -> AvizorError:
+    def _failed(self, call: grpc.Call, model: str, ends: float) -> AvizorError:
         """Return our error for a request that failed. The server may have come back with other versions."""
-        failure = self._translated(call, model)
+        failure = self._translated(call, model, ends)
         if isinstance(failure, InvalidInput):  # though it agrees with what the server said of the version
             failure = EngineMismatch(f"{failure}; see whether another model was loaded under its name, and load it again")
         if not isinstance(failure, EngineBusy):
@@ -276,11 +282,19 @@ class TritonEngine(Engine):
             )
         return sorted(map(int, versions))
 
-    def _translated(self, call: grpc.Call, model: str) -> AvizorError:
-        """Return our error for a call that failed, by its code; by its text only where the code is ambiguous."""
+    def _translated(self, call: grpc.Call, model: str, ends: float = math.inf) -> AvizorError:
+        """Return our error for a call that failed, by its code; by its text only where the code is ambiguous.
+
+        ends: the caller's deadline, by time.monotonic(). Before it, the time was over of something between, or of a question.
+        """
         code, text = call.code(), call.details() or ""
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return DeadlineExceeded(f"Triton at {self.address} gave no answer for model {model!r} in time")
+            late = f"Triton at {self.address} gave no answer for model {model!r} in time"
+            if time.monotonic() >= ends - _EARLY_S:
+                return DeadlineExceeded(late)
+            return EngineUnavailable(
+                f"{late}: {text}; if a proxy before it allows less than a batch takes, raise that, or use smaller batches"
+            )
         if code is grpc.StatusCode.UNAVAILABLE and any(part in text for part in _BUSY):
             return EngineBusy(f"Triton at {self.address} has more requests for model {model!r} than its queue takes: {text}")
         if any(part in text for part in _NOT_LOADED):
@@ -301,6 +315,11 @@ class TritonEngine(Engine):
         if code is grpc.StatusCode.INVALID_ARGUMENT:
             return InvalidInput(f"Triton refused the request to model {model!r}: {text}")
         return EngineError(f"Triton failed at model {model!r}: {code.name}: {text}")
+
+
+def _ends(left: float | None) -> float:
+    """Return when a request is over that begins now, by time.monotonic(). left: the seconds it has; None for no limit."""
+    return math.inf if left is None else time.monotonic() + left
 
 
 def _not_found(text: str, model: str) -> str:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -18,7 +19,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.triton import TritonEngine
-from avizor_inference.errors import AvizorError, EngineError, EngineMismatch, EngineUnavailable
+from avizor_inference.errors import AvizorError, DeadlineExceeded, EngineError, EngineMismatch, EngineUnavailable
 
 TENSOR = {"data_type": model_config_pb2.TYPE_FP32, "dims": [2]}
 CONFIG = model_config_pb2.ModelConfig(
@@ -69,11 +70,11 @@ def serving(handler: Answering) -> Iterator[str]:
         server.stop(0).wait()
 
 
-def asked(address: str, how: str) -> dict[str, Array]:
+def asked(address: str, how: str, request: InferRequest = REQUEST) -> dict[str, Array]:
     with TritonEngine(address) as engine:
         if how == "on a loop":
-            return asyncio.run(engine.infer_on_loop(REQUEST))
-        return engine.submit(REQUEST).result(20)
+            return asyncio.run(engine.infer_on_loop(request))
+        return engine.submit(request).result(20)
 
 
 @pytest.mark.parametrize("how", WAYS)
@@ -143,6 +144,7 @@ def test_of_an_answer_only_what_was_asked_for_is_returned(how: str) -> None:
         ("UNAVAILABLE", "no upstream", EngineUnavailable),
         ("UNAUTHENTICATED", "the token has expired", EngineUnavailable),
         ("PERMISSION_DENIED", "not from this address", EngineUnavailable),
+        ("DEADLINE_EXCEEDED", "upstream request timeout", EngineUnavailable),
         ("UNKNOWN", "Received http2 header with status: 500", EngineUnavailable),
         ("UNIMPLEMENTED", "Received http2 header with status: 404", EngineUnavailable),
         # to wait does not help, and fewer rows may
@@ -164,6 +166,31 @@ def test_the_codes_of_a_proxy_are_told_from_those_of_the_request(
         assert type(caught.value) is expected
         assert text in str(caught.value)
         assert asked(between.address, how).keys() == {"y"}
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_the_deadline_of_a_proxy_is_told_from_that_of_the_caller(how: str) -> None:
+    with answering(answer()) as address, proxy(address) as between:
+        late = grpc.StatusCode.DEADLINE_EXCEEDED, "upstream request timeout"
+        between.failures.append(late)
+        with pytest.raises(EngineUnavailable, match="in time: upstream request timeout; if a proxy before it allows less"):
+            asked(between.address, how, replace(REQUEST, timeout_s=20))
+        is_over = threading.Event()
+        between.changed.append(lambda answered: answered if is_over.wait(20) else b"")
+        with pytest.raises(DeadlineExceeded, match=r"'m' in time$"):
+            asked(between.address, how, replace(REQUEST, timeout_s=0.5))
+        is_over.set()
+
+
+def test_a_server_that_does_not_describe_a_model_in_time_is_away() -> None:
+    class Late(Answering):
+        def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+            return grpc.unary_unary_rpc_method_handler(
+                lambda _request, context: context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "upstream request timeout")
+            )
+
+    with serving(Late()) as address, pytest.raises(EngineUnavailable, match="upstream request timeout"):
+        asked(address, "submitted")
 
 
 def test_while_the_versions_are_asked_for_the_newest_one_is_no_older_one() -> None:
