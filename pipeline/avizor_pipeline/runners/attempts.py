@@ -1,7 +1,8 @@
 """Decide what is done with a shard whose worker died: try it again, then split it until the file that kills is alone.
 
 A shard keeps its id and is committed once, as a whole. Its parts are only read, and written nowhere, to find the file; then the
-shard is done without it. So what is committed depends on which files kill a worker, and not on when workers died.
+shard is done without it. So what is committed depends on which files kill a worker, and not on when workers died: anybody may
+end one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ from avizor_pipeline.watch import NOT_READING
 # Deaths of workers in one shard: so many until it is split, and so many at most if no file alone is the cause.
 _DEATHS_TO_SPLIT = 2
 _DEATHS_AT_MOST = 4
+
+# Deaths that a file alone must be the cause of: one of them may have come from elsewhere.
+_DEATHS_ALONE = 2
+
+# Deaths in the commit of one shard, at most.
+_DEATHS_IN_COMMIT = 3
 
 _MEMORY = "out of memory, or a fault in a decoder"
 
@@ -37,13 +44,17 @@ class Task:
 class Attempt:
     """Holds a shard until it is committed, over the deaths of workers.
 
-    lost: files that have killed a worker, each alone, or hung; uri -> message of its dead letter. groups: files that are still
-    to be tried, each group without the others.
+    lost: files that have killed workers, each alone, or hung; uri -> message of its dead letter. commits_alone: whether its
+    worker does nothing else while it commits: a worker has died there. deaths: while it was read. deaths_alone: in the trial of
+    the file that is tried alone now. groups: files that are still to be tried, each group without the others.
     """
 
     shard: Shard
     lost: dict[str, str] = field(default_factory=dict)
+    commits_alone: bool = False
     _deaths: int = 0
+    _deaths_alone: int = 0
+    _deaths_in_commit: int = 0
     _groups: list[tuple[Entry, ...]] = field(default_factory=list)
 
     @property
@@ -60,6 +71,10 @@ class Attempt:
         """
         group = self._groups.pop(0) if self._groups else ()
         if len(group) == 1:
+            self._deaths_alone += 1
+            if self._deaths_alone < _DEATHS_ALONE:
+                self._groups.insert(0, group)
+                return
             self._lose(group[0], f"the process that read it was ended by {how}, also with this file alone ({_MEMORY})")
         elif group:
             self._groups = [*_halves(group), *self._groups]
@@ -73,9 +88,24 @@ class Attempt:
             if self._deaths >= _DEATHS_TO_SPLIT:
                 self._split(place)
 
+    def worker_died_in_commit(self, how: str, *, is_cause: bool) -> None:
+        """Note that a worker died while it committed the shard. is_cause: that it did nothing else.
+
+        Raises JobError if workers die there again and again.
+        """
+        self.commits_alone = True
+        self._deaths_in_commit += is_cause
+        if self._deaths_in_commit > _DEATHS_IN_COMMIT:
+            raise JobError(
+                f"a worker process died {self._deaths_in_commit} times as it committed one shard (ended by {how}; out of "
+                "memory, or a fault in what writes to --out): all files of the shard were read, and none is the cause; "
+                "finished shards are kept: run the same command again to go on, with fewer --workers if memory is short"
+            )
+
     def worker_survived(self) -> None:
         """Note that a worker has done a trial."""
         self._groups.pop(0)
+        self._deaths_alone = 0
 
     def worker_hung(self, place: int, seconds: float) -> None:
         """Note that a worker had to be ended: the entry at this place gave nothing for so many seconds."""
@@ -84,7 +114,7 @@ class Attempt:
 
     def _lose(self, entry: Entry, message: str) -> None:
         self.lost[entry.uri] = message
-        self._groups = []  # the shard is tried again without this file
+        self._groups, self._deaths_alone = [], 0  # the shard is tried again without this file
         self._deaths = min(self._deaths, _DEATHS_TO_SPLIT - 1)  # there may be more of its kind: do not wait for two deaths
 
     def _split(self, place: int) -> None:

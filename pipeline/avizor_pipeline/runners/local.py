@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
@@ -26,8 +26,10 @@ _log = logging.getLogger(__name__)
 
 FILE_TIMEOUT_S = 300.0
 
-# Workers in a row that die before they read a file, as they open the models: no file is the cause.
+# How often a worker may die in a row before it reads a file, as it opens the models: no file is the cause. If it has read one
+# before, it can open them: somebody may end workers, or memory be short for a while.
 _DEATHS_AT_START = 3
+_DEATHS_AT_LATER_START = 10
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def run_alone(worker: Worker, shard: Shard, file_timeout_s: float) -> Done:
 class _Run:
     """Holds what is in progress: at most one task for each worker, and one commit of the task before.
 
-    hung: worker -> place of the entry at which it was ended. ended: whether all shards were begun.
+    hung: worker -> place of the entry at which it was ended. deaths_at_start: of each worker, in a row, while nothing was done.
+    ended: whether all shards were begun.
     """
 
     idle: list[Worker]
@@ -98,7 +101,7 @@ class _Run:
     busy: dict[Computing, tuple[Worker, Attempt]] = field(default_factory=dict)
     committing: dict[Committing, tuple[Worker, Attempt]] = field(default_factory=dict)
     hung: dict[Worker, int] = field(default_factory=dict)
-    deaths_at_start: int = 0
+    deaths_at_start: Counter[Worker] = field(default_factory=Counter)
     waits: bool = False
 
     def commits(self) -> Iterator[Done]:
@@ -148,48 +151,73 @@ class _Run:
     def _committed(self) -> Iterator[Done]:
         """Yield what is committed by now. What a worker could not commit before it died is done again."""
         for commit in [each for each in self.committing if each.done()]:
-            worker, attempt = self.committing.pop(commit)
+            worker, attempt = self.committing[commit]
             done = commit.result()
             if not isinstance(done, Died):
-                self.deaths_at_start = 0
+                del self.committing[commit]
+                self.deaths_at_start.clear()
+                if attempt.commits_alone:
+                    self.idle.append(worker)
                 yield done
-                continue
-            if done.may_be_cause and worker in self.idle:  # else it is closed with the task that it was given since
-                self._bury(worker, attempt)
-            self.again.append(attempt)
+            elif not any(worker is other for other, _ in self.busy.values()):  # else _take hears of it
+                self._bury(worker, None)
+                if attempt.commits_alone and worker not in self.idle:
+                    self.idle.append(worker)
 
     def _take(self, computing: Computing) -> None:
         """Note what came of a task. What is not done yet is tried again."""
         worker, attempt = self.busy.pop(computing)
-        self.idle.append(worker)
         result = computing.result()
         if isinstance(result, Died):
-            if result.may_be_cause:
-                self._bury(worker, attempt)
-            else:  # it had died before the task
-                worker.close()
+            self.idle.append(worker)
+            self._bury(worker, attempt if result.may_be_cause else None)
             self.again.append(attempt)
             return
-        if self.hung.pop(worker, None) is not None:  # it was done in the moment in which it was ended
-            worker.close()
         if result:
             self.committing[result] = worker, attempt
         else:
-            self.deaths_at_start = 0
+            self.deaths_at_start.clear()
             attempt.worker_survived()
             self.again.append(attempt)
+        if worker in self.hung:  # it was done in the moment in which it was ended
+            self._bury(worker, None)
+        if result not in self.committing or not attempt.commits_alone:
+            self.idle.append(worker)
 
-    def _bury(self, worker: Worker, attempt: Attempt) -> None:
+    def _bury(self, worker: Worker, attempt: Attempt | None) -> None:
+        """Close a worker that has died, and note which of its tasks may be why. attempt: what it was computing."""
         how, place = worker.close(), worker.place
+        committed = self._not_committed(worker)
+        if committed:
+            self.again.append(committed)
         if worker in self.hung:
-            attempt.worker_hung(self.hung.pop(worker), self.file_timeout_s)
-        elif place == NOT_READING:
-            self.deaths_at_start += 1
-            if self.deaths_at_start >= _DEATHS_AT_START:
-                raise JobError(
-                    f"{self.deaths_at_start} worker processes in a row died before they read a file (the last was ended by "
-                    f"{how}): they may lack memory for the models; finished shards are kept: use fewer --workers, and run the "
-                    "same command again to go on"
-                )
-        else:
+            seen = self.hung.pop(worker)
+            if attempt:
+                attempt.worker_hung(seen, self.file_timeout_s)
+            return
+        is_read = attempt is not None and place != NOT_READING
+        if committed:
+            committed.worker_died_in_commit(how, is_cause=not is_read)
+        if attempt and is_read:
+            del self.deaths_at_start[worker]
             attempt.worker_died(place, how)
+        elif attempt and not committed:
+            self._note_death_at_start(worker, how)
+
+    def _not_committed(self, worker: Worker) -> Attempt | None:
+        """Return, and forget, the shard that a worker could not commit before it died."""
+        for commit, (other, attempt) in self.committing.items():
+            if other is worker and commit.done() and not commit.exception() and isinstance(commit.result(), Died):
+                del self.committing[commit]
+                return attempt
+        return None
+
+    def _note_death_at_start(self, worker: Worker, how: str) -> None:
+        self.deaths_at_start[worker] += 1
+        deaths = self.deaths_at_start[worker]
+        if deaths >= (_DEATHS_AT_LATER_START if worker.has_read else _DEATHS_AT_START):
+            raise JobError(
+                f"a worker process died {deaths} times in a row before it read a file (the last was ended by {how}): it may "
+                "lack memory for the models; finished shards are kept: use fewer --workers, and run the same command again to "
+                "go on"
+            )

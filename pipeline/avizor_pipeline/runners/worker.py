@@ -21,7 +21,7 @@ from avizor_inference.stop_signals import handlers_held, signals_blocked
 from avizor_pipeline.runners.attempts import Task
 from avizor_pipeline.runners.base import Done
 from avizor_pipeline.runners.worker_process import NO_MEMORY, Committed, Failed, Message, WorkerOptions, work
-from avizor_pipeline.watch import NUMBERS, Watch
+from avizor_pipeline.watch import NOT_READING, NUMBERS, Watch
 
 # Seconds between two looks at a worker, and the most that is counted between them: a job that was stopped (Ctrl-Z) finds its
 # decoders as it left them.
@@ -51,11 +51,12 @@ class Worker:
         self._numbers: Any = _SPAWN.RawArray("q", NUMBERS)
         self._watch = Watch(self._numbers)
         self._process: _Process | None = None
-        self._end = ""
+        self._end, self._has_read = "", False
         self._seen, self._looked, self._quiet = 0, 0.0, 0.0
 
     def begin(self, task: Task) -> Computing:
         """Start a task; no other may be in progress, but the commit of the last one may."""
+        self._has_read = self.has_read
         self._watch.reset()
         self._seen, self._looked, self._quiet = 0, time.monotonic(), 0.0
         if self._process is not None:
@@ -71,6 +72,11 @@ class Worker:
     def place(self) -> int:
         """Return the place of the entry that the worker has begun last; NOT_READING before the first."""
         return self._watch.entry
+
+    @property
+    def has_read(self) -> bool:
+        """Return whether it has ever read a file: then it was able to open the models."""
+        return self._has_read or self.place != NOT_READING
 
     @property
     def waits(self) -> bool:

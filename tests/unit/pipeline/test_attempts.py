@@ -53,6 +53,18 @@ def test_a_file_that_kills_later_is_found_by_splitting() -> None:
     assert attempt.lost.keys() == {"b"}
 
 
+def test_one_death_of_the_reader_of_a_file_alone_costs_no_file() -> None:
+    """Somebody may have ended it: a file is lost when it kills alone twice."""
+    attempt = Attempt(shard())
+    attempt.worker_died(3, "SIGKILL")
+    attempt.worker_died(3, "SIGKILL")
+    assert [each.uri for each in attempt.task.shard.entries] == ["d"]
+    attempt.worker_died(0, "SIGKILL")
+    while attempt.task.trial:
+        attempt.worker_survived()
+    assert attempt.lost == {}
+
+
 def test_a_shard_that_kills_although_each_file_is_survived_ends_the_job_with_what_to_do() -> None:
     attempt = Attempt(shard())
     for _ in range(4):
@@ -61,4 +73,16 @@ def test_a_shard_that_kills_although_each_file_is_survived_ends_the_job_with_wha
             attempt.worker_survived()
     with pytest.raises(JobError, match=r"died 5 times in one shard .*; finished shards are kept: use fewer --workers"):
         attempt.worker_died(6, "SIGKILL")
+    assert attempt.lost == {}
+
+
+def test_deaths_in_the_commit_are_held_against_no_file_and_end_the_job_in_their_own_words() -> None:
+    attempt = Attempt(shard())
+    attempt.worker_died_in_commit("SIGBUS", is_cause=False)
+    assert attempt.commits_alone
+    for _ in range(3):
+        attempt.worker_died_in_commit("SIGBUS", is_cause=True)
+        assert not attempt.task.trial
+    with pytest.raises(JobError, match=r"died 4 times as it committed one shard \(ended by SIGBUS; .* finished shards"):
+        attempt.worker_died_in_commit("SIGBUS", is_cause=True)
     assert attempt.lost == {}

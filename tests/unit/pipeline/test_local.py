@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -184,6 +185,48 @@ def test_a_worker_killed_as_it_commits_costs_no_file_and_doubles_none(
     assert all(
         read_commit(on_store, commit.shard) == commit.model_copy(update={"digest": commit.own_digest}) for commit in commits
     )
+
+
+def test_a_commit_that_kills_its_worker_each_time_is_named(s3: S3, settings: JobSettings, on_store: ObjectPath) -> None:
+    todo, killed, done = one_by_one(settings), list[int](), list[str]()
+
+    def kill(environ: dict[str, Any]) -> None:
+        if is_commit(environ) and todo[1].id in environ["PATH_INFO"]:
+            (worker,) = multiprocessing.active_children()
+            assert worker.pid is not None
+            os.kill(worker.pid, signal.SIGKILL)
+            killed.append(worker.pid)
+
+    s3.fault = kill
+    with pytest.raises(JobError, match=r"died 4 times as it committed one shard \(ended by SIGKILL; .* finished shards"):
+        done.extend(commit.shard for commit in LocalRunner(1).run(iter(todo), settings, on_store))
+    assert 4 <= len(set(killed)) <= 5
+    assert todo[0].id in done
+    assert multiprocessing.active_children() == []
+
+
+def test_workers_that_are_killed_again_and_again_as_they_start_end_no_job_that_has_read_files(
+    settings: JobSettings, out: Path
+) -> None:
+    todo, killed = one_by_one(settings), list[int]()
+
+    def kill_starting() -> None:
+        """Kill the worker that runs, and then the next four as soon as they are there: none has opened the models by then."""
+        while len(killed) < 5:
+            for worker in multiprocessing.active_children():
+                if worker.pid is not None and worker.pid not in killed:
+                    os.kill(worker.pid, signal.SIGKILL)
+                    killed.append(worker.pid)
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill_starting)
+    commits = list[str]()
+    for commit in LocalRunner(1).run(iter(todo), settings, out):
+        if not commits:
+            killer.start()
+        commits.append(commit.shard)
+    killer.join()
+    assert sorted(commits) == sorted(shard.id for shard in todo)
 
 
 def test_a_trial_begins_when_nothing_is_left_to_commit(s3: S3, settings: JobSettings, on_store: ObjectPath) -> None:
