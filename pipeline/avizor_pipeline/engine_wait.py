@@ -17,7 +17,7 @@ ENGINE_WAIT_S = 300.0
 
 _ASK_EVERY_S = 0.5
 
-_START = "start it, and run the same command again to go on"
+_START = "start it, or mend what is between, and run the same command again to go on"
 _MEND = "mend that, and run the same command again to go on"
 _LOAD = (
     "load that version again (`avizor models load NAME --version N`), and run the same command again to go on, or name another "
@@ -29,7 +29,10 @@ def wait_line(waits: bool) -> str:
     """Return what the log says when a job begins to wait for its engine, and when it goes on."""
     if not waits:
         return "the engine is back"
-    return "the engine is away, or has not loaded the job's version of a model; it is waited for (--engine-wait-s)"
+    return (
+        "the engine is away, or does not answer with the job's version of a model; it is waited for (--engine-wait-s), and if "
+        "that does not help, an error says what is wrong"
+    )
 
 
 @dataclass(frozen=True)
@@ -67,5 +70,5 @@ class EngineWait:
             self.watch.waits = False
         advice = _LOAD if isinstance(error, VersionNotLoaded) else _MEND if isinstance(error, EngineMismatch) else _START
         raise EngineUnavailable(
-            f"{error}; it was away for {self.limit_s:g} s (--engine-wait-s), and finished shards are kept: {advice}"
+            f"{error}; that lasted {self.limit_s:g} s (--engine-wait-s), and finished shards are kept: {advice}"
         ) from error

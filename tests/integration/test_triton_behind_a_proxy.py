@@ -88,5 +88,5 @@ def test_a_job_waits_and_has_the_rows_that_it_has_without_a_failure(between: Pro
     assert scores(60) == pytest.approx(expected)
     assert not between.failures + between.changed
     between.changed += [of_another_model] * 100
-    with pytest.raises(EngineUnavailable, match=r"and was to be FP32.*it was away for 1 s .* kept: mend that, and run"):
+    with pytest.raises(EngineUnavailable, match=r"and was to be FP32.*that lasted 1 s .* kept: mend that, and run"):
         scores(1)
