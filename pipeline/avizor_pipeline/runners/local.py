@@ -108,11 +108,15 @@ class _Run:
         """Yield what comes of each task."""
         while True:
             self._begin()
-            yield from self._committed()  # while workers do what was begun
+            is_new = False
+            for done in self._committed():
+                is_new = True
+                yield done  # while workers do what was begun
             if not (self.busy or self.committing or self.again):
                 if self.ended:
                     return
-                time.sleep(LOOK_EVERY_S)
+                if not is_new:  # else the caller may have more by now, or have ended the shards
+                    time.sleep(LOOK_EVERY_S)
                 continue
             begun: list[Future[Any]] = [*self.busy, *self.committing]
             wait(begun, LOOK_EVERY_S, return_when=FIRST_COMPLETED)

@@ -63,6 +63,27 @@ def test_every_shard_is_committed_once_and_no_worker_is_left(settings: JobSettin
     assert multiprocessing.active_children() == []
 
 
+def test_nothing_is_waited_for_after_the_last_commit_of_shards_that_keep_coming(
+    settings: JobSettings, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avizor_pipeline.runners.local.LOOK_EVERY_S", 3600.0)
+    todo, done = one_by_one(settings)[:2], list[str]()
+
+    def coming() -> Iterator[Shard | None]:
+        yield from todo
+        while len(done) < len(todo):
+            yield None
+
+    def run() -> None:
+        done.extend(commit.shard for commit in LocalRunner(1).run(coming(), settings, out))
+
+    runs = threading.Thread(target=run, daemon=True)
+    runs.start()
+    runs.join(120)
+    assert not runs.is_alive()
+    assert done == [shard.id for shard in todo]
+
+
 def test_a_caller_that_stops_ends_the_workers_and_keeps_what_is_committed(settings: JobSettings, out: Path) -> None:
     commits = LocalRunner(1).run(iter(one_by_one(settings)), settings, out)
     first = next(commits)
