@@ -108,7 +108,7 @@ def no_garbage() -> None:
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models(request: pytest.FixtureRequest) -> Path:
     """Four small models: `digits` (image), `kinds` (audio, classifier), `normal` (audio, autoencoder), `transfers` (table).
 
     `normal` is calibrated with 30 recordings of three windows from each of the sources `a` and `b`; `transfers` with 40
@@ -116,15 +116,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     from support.small_models import export_small_models
 
-    return made_once(tmp_path_factory, "repository", lambda folder: export_small_models(folder / "models")) / "models"
+    return made_once(request, "repository", lambda folder: export_small_models(folder / "models")) / "models"
 
 
 @pytest.fixture(scope="session")
-def lookup(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def lookup(request: pytest.FixtureRequest) -> Path:
     """A repository of one model, `lookup` (tensor), at some of whose inputs a run fails."""
     from support.small_models import export_lookup
 
-    return made_once(tmp_path_factory, "lookup", lambda folder: export_lookup(folder / "models")) / "models"
+    return made_once(request, "lookup", lambda folder: export_lookup(folder / "models")) / "models"
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +10,15 @@ from pathlib import Path
 import pytest
 
 
-def made_once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], object]) -> Path:
+def made_once(request: pytest.FixtureRequest, name: str, fill: Callable[[Path], object]) -> Path:
     """Return a folder of this worker that `fill` has filled, here or in another worker of this run.
 
     Each worker has a copy: its tests may change it, and put it back. The one that comes first makes it; others wait for it.
     """
+    factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
     folder = factory.mktemp(name)
-    if "PYTEST_XDIST_WORKER" not in os.environ:
+    # Not PYTEST_XDIST_WORKER: a run inside a worker's test has it, too, and above its folder are those of all runs.
+    if not hasattr(request.config, "workerinput"):
         fill(folder)
         return folder
     original = factory.getbasetemp().parent / "made-once" / name
