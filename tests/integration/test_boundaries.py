@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -176,3 +177,13 @@ def test_onnx_runtime_reports_to_nobody(module: str, tmp_path: Path) -> None:
     bare = {"PATH": os.defpath, "HOME": str(tmp_path)}  # in CI it would keep quiet by itself
     subprocess.run([sys.executable, "-c", f"import {module}"], env=bare, check=True)
     assert list(tmp_path.rglob("*onnxruntime*")) == []
+
+
+def test_the_command_of_the_client_alone_says_what_to_install_where_click_is_absent(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text('raise ModuleNotFoundError("No module named \'click\'", name="click")')
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "avizor_client.cli", "models"]
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    needed = next(line for line in requires("avizor") or () if line.startswith("click"))
+    assert ended.stderr == f"Error: `python -m avizor_client.cli` needs click, which is not installed; pip install '{needed}'\n"

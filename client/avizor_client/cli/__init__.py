@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-import click
+import sys
+
+try:
+    import click
+except ModuleNotFoundError:
+    if sys.argv[0] != "-m":  # which it is while Python looks for what `python -m avizor_client.cli` is to run
+        raise
+    sys.exit("Error: `python -m avizor_client.cli` needs click, which is not installed; pip install 'click>=8.1'")
 
 from avizor_client.cli.item_commands import classify, detect, embed, reconstruct
 from avizor_client.cli.models import models
