@@ -1,4 +1,4 @@
-"""Say before a training how long it takes at most on this machine, and what cross-fitting promises beside a split."""
+"""Say before a training how long it takes with all its steps here, and what cross-fitting promises beside a split."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONG_S = 3.0  # of all tries together, after which there is no other one
 
 
 def cost_lines(plan: Plan) -> Iterator[str]:
-    """Yield how long a plan takes at most; of cross-fitting also what it promises, and what a split would take and promise."""
+    """Yield how long a plan takes; of cross-fitting also what it promises, and what a split would take and promise."""
     steps, shape = plan.recipe.most_steps, feature_shape(plan.recipe.input)
     step_s = _seconds_of_step(plan)
     yield time_line(steps, step_s, len(plan.folds.folds) if plan.folds else 1)
@@ -32,18 +32,21 @@ def cost_lines(plan: Plan) -> Iterator[str]:
         once = duration((steps if plan.steps_given else steps_for(shape)) * step_s + publishing_s())
         alpha = smallest_alpha(plan.items, split_items(plan.items.sources, plan.recipe.seed)).value
         yield (
-            f"  alpha {plan.alpha} flags at most {_bound(plan):.1%} of normal items; with --folds 0, at most about {once}, "
+            f"  alpha {plan.alpha} flags at most {_bound(plan):.1%} of normal items; with --folds 0, about {once}, "
             f"alpha {alpha} is the smallest, and flags at most {float(alpha):.0%}"
         )
 
 
 def time_line(steps: int, step_s: float, trainings: int = 1) -> str:
-    """Return how long so many trainings take at most, as a line for people. step_s: seconds that a step takes here and now."""
+    """Return how long so many trainings take, as a line for people. step_s: seconds that a step takes here and now.
+
+    It is no bound: a training may end before all steps are done, and other work may begin beside it.
+    """
     publishing = publishing_s(trainings)
     took = duration(trainings * steps * step_s + publishing)
     each = f"{trainings} trainings of " if trainings > 1 else ""
     parts = f"{each}{steps} steps, {step_s:.2g} s each, and {duration(publishing)} to publish"
-    return f"time: at most about {took} on this machine, as busy as it is now ({parts})"
+    return f"time: about {took} with all steps, if this machine stays as busy as it is now ({parts})"
 
 
 def seconds_of(train: Callable[[int], object]) -> float:

@@ -1,4 +1,4 @@
-"""Show how far a training is, and how long it takes at most: on a terminal in one line, in a log now and then."""
+"""Show how far a training is, and how long it takes with all its steps: on a terminal in one line, in a log now and then."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def publishing_s(trainings: int = 1) -> float:
 
 @dataclass
 class TrainingProgress:
-    """Writes on standard error how far a training of several folds is, and how long the command takes at most until its end.
+    """Writes on standard error how far a training of several folds is, and how long the command takes until its end.
+
+    The time is that of all steps at the speed so far: fewer may do, and other work on the machine makes them slower.
 
     rounds: how many detectors are trained, one for each fold. is_terminal: whether a line may be written over.
     """
@@ -54,7 +56,8 @@ class TrainingProgress:
         steps_left = (self.rounds - self.round) * most - step
         left = (now - self._started) * steps_left / (done - self._measured_from) + publishing_s(self.rounds)
         which = f", fold {self.round + 1} of {self.rounds}" if self.rounds > 1 else ""
-        text = f"{self.what}{which}: step {step} of at most {most}; the whole command takes at most about {duration(left)} more"
+        took = f"the whole command takes about {duration(left)} more, with all steps and at this speed"
+        text = f"{self.what}{which}: step {step} of at most {most}; {took}"
         click.echo(f"\r\x1b[K{text}" if self.is_terminal else text, err=True, nl=not self.is_terminal)
 
     def next_round(self) -> None:

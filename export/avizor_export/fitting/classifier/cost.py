@@ -1,4 +1,4 @@
-"""Say before the training of a classifier how long it takes at most on this machine."""
+"""Say before the training of a classifier how long it takes with all its steps on this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from avizor_export.front_ends.build import feature_shape
 
 
 def cost_lines(plan: ClassifierPlan) -> Iterator[str]:
-    """Yield how long a plan takes at most, by a few steps that are tried on noise."""
+    """Yield how long a plan takes, by a few steps that are tried on noise."""
     shape, classes = feature_shape(plan.input), len(plan.labels)
     network = plan.design.build(classes, shape)
     if (steps := _most_steps(plan, network, shape)) is None:
