@@ -132,6 +132,17 @@ def test_it_fails_where_what_is_needed_is_broken(replaced: Replace) -> None:
         assert seen[name]["remedy"] == "install it again: pip install --force-reinstall 'numpy>=1.26'"
 
 
+@pytest.mark.parametrize(
+    ("package", "rows"), [("onnxruntime", ["ort", "inference"]), ("openvino", ["openvino:bf16", "openvino"])]
+)
+def test_what_is_broken_is_installed_again_in_one_way(replaced: Replace, package: str, rows: list[str]) -> None:
+    broken = doctor("--json", variables=replaced({package: "raise ImportError('no')"}))
+    seen = found(broken, 1 if package == "onnxruntime" else 0)
+    engine, extra = (seen[row]["remedy"] for row in rows)
+    assert re.fullmatch(rf"pip install --force-reinstall '{package}\S*>=\S+'", extra)
+    assert engine == f"install it again: {extra}"
+
+
 def test_the_text_is_lines_that_say_what_and_what_to_do(replaced: Replace) -> None:
     result = doctor(variables=replaced({"onnxruntime": "raise ImportError('no')"}))
     assert (result.returncode, result.stderr) == (1, "")
@@ -166,8 +177,8 @@ def test_the_text_is_lines_that_say_what_and_what_to_do(replaced: Replace) -> No
         (
             "grpc",  # of grpcio, which is not always needed by itself
             [
-                r"  openvino:bf16 +WRONG .*ImportError in grpc: no; install it again: pip install --force-reinstall 'grpcio'",
-                r"  always needed +WRONG +tritonclient cannot .* without grpcio; pip install --force-reinstall 'grpcio'",
+                r"  openvino:bf16 +WRONG .*Error in grpc: no; install it again: pip install --force-reinstall 'grpcio>=.+'",
+                r"  always needed +WRONG +tritonclient cannot .* without grpcio; pip install --force-reinstall 'grpcio>=\S+'",
                 r"  service +WRONG .* without grpcio, grpcio \d\S+ .*; pip install --force-reinstall 'grpcio>=\S+'",
             ],
         ),

@@ -6,9 +6,8 @@ import os
 import re
 from typing import Any
 
-from avizor_cli.always_needed import requirement_of
 from avizor_cli.doctor.finding import Finding, State
-from avizor_cli.doctor.packages import AGAIN, INSTALL_RUNTIME, RUNTIMES, cause_of, installed_runtimes, runtime_again
+from avizor_cli.doctor.packages import INSTALL_RUNTIME, RUNTIMES, again, cause_of, installed_runtimes, runtime_again
 from avizor_cli.doctor.tries import Tried
 from avizor_inference.error_text import counted
 
@@ -78,7 +77,7 @@ def openvino_findings(tried: Tried | None, asked: str) -> list[Finding]:
             state, what, remedy = (
                 "wrong",
                 f"{runtime} does not run: {error}",
-                _other_again(error, "openvino") or f"{AGAIN} openvino",
+                _other_again(error, "openvino") or again("openvino"),
             )
         elif answer.get("lacks_bf16"):
             state, what = "absent", "this processor has no instructions for bf16"
@@ -89,7 +88,7 @@ def openvino_findings(tried: Tried | None, asked: str) -> list[Finding]:
 def _other_again(error: str, engine: str) -> str:
     """Return how to install the package anew that an engine cannot be loaded without; "" where the error is its own."""
     cause = cause_of(error)
-    return f"{AGAIN} '{requirement_of(cause)}'" if cause not in ("", engine, *RUNTIMES) else ""
+    return again(cause) if cause not in ("", engine, *RUNTIMES) else ""
 
 
 def triton_finding(tried: Tried | None, address: str, client: str) -> Finding:

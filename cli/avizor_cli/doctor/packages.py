@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
-from avizor_cli.always_needed import requirement_of
 from avizor_cli.doctor.finding import Finding
 from avizor_cli.summaries import WITHOUT_ENGINE, to_install
 from avizor_inference.error_text import named
@@ -40,7 +39,6 @@ EXTRAS = {
 # ONNX Runtime with CUDA or without: either will do, and not both, since their files have the same names.
 RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 INSTALL_RUNTIME = "pip install 'avizor[inference-cpu]', or 'avizor[inference]' on a machine with a GPU"
-AGAIN = "install it again: pip install --force-reinstall"
 
 # The module that shows whether a package can be loaded, where it is not named after it.
 MODULES = {
@@ -92,8 +90,18 @@ def runtime_again() -> str:
     """Return how to install ONNX Runtime anew. Of two builds none is kept: each has written over files of the other."""
     found = installed_runtimes()
     if len(found) == 1:
-        return f"{AGAIN} {found[0]}"
+        return again(found[0])
     return f"pip uninstall {' '.join(found)}, then {INSTALL_RUNTIME}" if found else INSTALL_RUNTIME
+
+
+def again(package: str) -> str:
+    """Return how to install a package anew, as the finding of the extra says it that needs it."""
+    return f"install it again: pip install --force-reinstall {_in_range(package)}"
+
+
+def _in_range(package: str) -> str:
+    needed = (each for extra in ("", *EXTRAS) for each in needed_of(_parts(extra)) if each.name == package)
+    return _quoted([next(needed, Requirement(package))])
 
 
 def cause_of(error: str) -> str:
@@ -171,7 +179,7 @@ def _finding(
 
 def _below(purpose: str, faults: Mapping[Requirement, str], errors: Mapping[str, str], told: Mapping[str, str]) -> str:
     """Return the faults of an extra in words, each once: not again what was told, nor what another package is the cause of."""
-    words, again = [], dict[str, None]()
+    words, anew = [], dict[str, None]()
     names = [each.name for each in faults]
     for each, fault in faults.items():
         cause = cause_of(errors.get(module_of(each.name), ""))
@@ -180,11 +188,11 @@ def _below(purpose: str, faults: Mapping[Requirement, str], errors: Mapping[str,
         elif cause not in ("", each.name) and errors.get(module_of(cause)) and "cannot be loaded" in fault:
             words.append(f"{each.name} cannot be loaded without {cause}")
             if cause not in told and cause not in names:
-                again[f"'{requirement_of(cause)}'"] = None
+                anew[_in_range(cause)] = None
         else:
             words.append(fault)
-            again[_quoted([each])] = None
-    remedy = f"pip install --force-reinstall {' '.join(again)}" if again else ""
+            anew[_quoted([each])] = None
+    remedy = f"pip install --force-reinstall {' '.join(anew)}" if anew else ""
     return "; ".join(filter(None, [": ".join(filter(None, [purpose, ", ".join(words)])), remedy]))
 
 
