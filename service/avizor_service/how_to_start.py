@@ -31,5 +31,8 @@ def _other_level(calibrations: Mapping[str, Sequence[Calibration]], confidence: 
     """Return how to start with an alpha that all models support."""
     if confidence is not None and any(each.folds for active in calibrations.values() for each in active):
         return "start without a confidence"
-    fewest = min(max(each.most_of_a_kind() for each in active) for active in calibrations.values() if active)
-    return f"start with --alpha {supported_alpha(fewest, confidence):g} or more, which all models here support"
+    used = [max(active, key=Calibration.most_of_a_kind) for active in calibrations.values() if active]
+    smallest = min(used, key=Calibration.most_of_a_kind)
+    alpha = supported_alpha(smallest.most_of_a_kind(), confidence)
+    by = f", {smallest.model!r} by the items of all its sources together" if len(smallest.source_names) > 1 else ""
+    return f"start with --alpha {alpha:g} or more, which all models here support{by}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -18,7 +18,7 @@ _NINE_OF_TEN, _DRAWN = (0.05, 0.95), 100_000
 
 
 def promise_lines(plan: Plan, version: ModelVersion) -> Iterator[str]:
-    """Yield the smallest alpha of each source, or of the worst, and what 0.05 and 0.01 need."""
+    """Yield the smallest alphas, of the source with the fewest items and of all together, and what 0.05 and 0.01 need."""
     for calibration in version.calibrations():
         yield from _lines(plan, calibration)
 
@@ -27,8 +27,7 @@ def _lines(plan: Plan, calibration: Calibration) -> Iterator[str]:
     counts = {source: calibration.count(source, is_short=False) for source in plan.items.by_source}
     worst = min(counts, key=counts.__getitem__)
     fewest = counts[worst]
-    of = f", of the source with the fewest ({worst})" if len(counts) > 1 else ""
-    yield f"smallest alpha: {lowest_alpha_text(fewest)}, by {fewest} items in the calibration{of}"
+    yield from smallest_lines(counts, calibration.count(is_short=False))
     if not plan.folds:
         yield from spread_lines(float(plan.alpha), fewest)
     for alpha in _ASKED:
@@ -40,6 +39,21 @@ def _lines(plan: Plan, calibration: Calibration) -> Iterator[str]:
         else:
             which = "each source" if len(lacking) == len(counts) else f"{len(lacking)} of {len(counts)} sources"
             yield f"  alpha {alpha:g}: add up to {max(lacking.values())} more of {which}"
+
+
+def smallest_lines(counts: Mapping[str, int], of_all: int) -> Iterator[str]:
+    """Yield the smallest alpha of each source by itself, and the one that commands take: that of all sources together.
+
+    counts: items in the calibration, by source. of_all: the same of all sources.
+    """
+    worst = min(counts, key=counts.__getitem__)
+    of = f", of the source with the fewest ({worst})" if len(counts) > 1 else ""
+    yield f"smallest alpha: {lowest_alpha_text(counts[worst])}, by {counts[worst]} items in the calibration{of}"
+    if of_all > counts[worst]:
+        yield (
+            f"  commands take alpha from {lowest_alpha_text(of_all)} on, by {of_all} items of all sources together: they judge "
+            "the items of a source that has too few for alpha"
+        )
 
 
 def spread_lines(alpha: float, count: int) -> Iterator[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from avizor_inference.anomaly.cross_fitted import promised_rate
 from avizor_inference.anomaly.item_score import item_scores
+from avizor_inference.anomaly.p_values import supported_alpha
 from avizor_inference.repository.calibration import Calibration
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -69,6 +69,5 @@ def _lowest_alphas(calibration: Calibration) -> str:
 
 
 def lowest_alpha_text(recordings: int) -> str:
-    """Return 1 / (n + 1), rounded up to two digits: a smaller alpha would be refused."""
-    digits = 1 - math.floor(math.log10(1 / (recordings + 1)))
-    return f"{math.ceil(10**digits / (recordings + 1)) / 10**digits:.2g}"
+    """Return 1 / (n + 1), rounded up to two digits: so many items by themselves support no smaller alpha."""
+    return f"{supported_alpha(recordings, None):g}"

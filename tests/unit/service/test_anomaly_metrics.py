@@ -71,7 +71,18 @@ def test_a_gateway_that_does_not_start_says_how_to_start_it(calibrations: dict[s
     assert "`avizor models rollback machines`" in said
     assert "`avizor models rollback fans`" in said
     assert "move their folders ('machines', 'fans') out of the repository" in said
+    assert "together" not in said.partition("Do one of these: ")[2]
     AnomalyMetrics(Metrics(), BoundedSources(), 0.091).start(calibrations | {name: (each,) for name, each in small.items()})
+
+
+def test_the_smallest_alpha_of_all_sources_together_is_said_to_be_that(
+    calibrations: dict[str, tuple[Calibration, ...]],
+) -> None:
+    with pytest.raises(CalibrationError) as caught:
+        AnomalyMetrics(Metrics(), BoundedSources(), 0.001).start(calibrations)
+    said = str(caught.value)
+    assert "each source by itself keeps alpha from 0.033 on" in said
+    assert "--alpha 0.017 or more, which all models here support, 'normal' by the items of all its sources together" in said
 
 
 def test_no_alpha_is_named_where_none_would_do(calibrations: dict[str, tuple[Calibration, ...]]) -> None:

@@ -5,7 +5,7 @@ import re
 import pytest
 from scipy.stats import beta
 
-from avizor_export.fitting.promise import spread_lines
+from avizor_export.fitting.promise import smallest_lines, spread_lines
 
 
 @pytest.mark.parametrize(("alpha", "count", "flagging"), [(0.05, 30, 1), (0.05, 240, 12), (0.1, 19, 2)])
@@ -22,3 +22,14 @@ def test_the_mean_and_the_spread_of_the_true_rate_are_those_of_the_beta_distribu
 
 def test_nothing_is_said_of_an_alpha_at_which_nothing_can_be_flagged() -> None:
     assert list(spread_lines(0.01, 30)) == []
+
+
+def test_the_smallest_alpha_of_a_source_and_that_of_all_together_are_told_apart() -> None:
+    """The second one is what avizor serve and avizor batch take, and name where they refuse a smaller one."""
+    one, all_together = smallest_lines({"fan": 20, "pump": 80}, 100)
+    assert one == "smallest alpha: 0.048, by 20 items in the calibration, of the source with the fewest (fan)"
+    assert all_together.startswith("  commands take alpha from 0.01 on, by 100 items of all sources together")
+
+
+def test_there_is_one_smallest_alpha_of_one_source() -> None:
+    assert list(smallest_lines({"default": 20}, 20)) == ["smallest alpha: 0.048, by 20 items in the calibration"]
