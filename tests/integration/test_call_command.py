@@ -88,6 +88,8 @@ def test_verdicts_use_the_source_that_a_path_says(folder: Path) -> None:
     first, second = printed.stdout.splitlines()
     assert first.split()[:2] == ["a/odd.wav", "ANOMALY"]
     assert second.split()[:2] == ["b/normal.wav", "normal"]
+    assert first.endswith("  compared with all sources together")  # it is more unusual than all of a
+    assert second.endswith("  compared with source b")
     odd, usual = lines(run(*arguments, "--json"))
     assert (odd["is_anomaly"], usual["is_anomaly"]) == (True, False)
     assert [each["source"] for each in (odd, usual)] == ["a", "b"]
@@ -117,7 +119,9 @@ def test_a_source_that_the_calibration_does_not_have_is_said(folder: Path) -> No
         )
     assert run("detect", "normal", *files, "--source", "a").stderr == ""
     assert run("detect", "normal", *files).stderr == ""  # none is named
-    assert "no source 'pump-1', but a, b: 1 item was" in run("monitor", "normal", "a/normal.wav", "--source", "pump-1").stderr
+    listened = run("monitor", "normal", "a/normal.wav", "--source", "pump-1").stderr
+    assert "; compared with all sources together\n" in listened
+    assert "no source 'pump-1', but a, b: the stream is compared with those of all sources together, for which" in listened
     assert "no source" not in run("monitor", "normal", "a/normal.wav", "--source", "b").stderr
     result = run("detect", "normal", *files, "--source-pattern", "([a-z]+)[.]wav")
     assert [line.split("'")[1] for line in result.stderr.splitlines()] == ["odd", "normal"]
@@ -137,7 +141,7 @@ def test_a_stream_is_of_the_version_that_is_asked_and_so_is_what_is_said_of_its_
     assert made.exit_code == 0, made.output
     with gateway(own, "--alpha", 0.05) as running:
         words = ["monitor", "normal", "a/normal.wav", "--target", running.address, "--source"]
-        assert "no source 'a', but c: 1 item was" in run(*words, "a").stderr
+        assert "no source 'a', but c: the stream is" in run(*words, "a").stderr
         assert "no source 'c', but a, b: 1 item was" in run(*words, "c", "--version", 1).stderr
         assert "no source" not in run(*words, "a", "--version", 1).stderr
         (started, *_) = lines(run(*words, "a", "--version", 1, "--json"))

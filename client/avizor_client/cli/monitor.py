@@ -198,7 +198,7 @@ def _tell_if_unknown(client: Client, settings: MonitorSettings, started: Monitor
     if settings.detector and settings.source:
         unknown = UnknownSources(client.model(settings.detector, started.detector_version))
         unknown.judged(settings.source, started.calibration_id)
-        for line in unknown.lines():
+        for line in unknown.lines("the stream is"):
             click.echo(line, err=True)
 
 

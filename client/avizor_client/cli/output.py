@@ -46,7 +46,7 @@ def where(span: Span) -> str:
 
 def judges(source: str) -> str:
     """Return a verdict's `judged_by` in words."""
-    return "judged by all sources" if source == "*" else f"judged by {printable(source)}"
+    return f"compared with {'all sources together' if source == '*' else f'source {printable(source)}'}"
 
 
 def print_json(fields: Mapping[str, Any]) -> None:

@@ -31,12 +31,12 @@ class UnknownSources:
         self._known = tuple(calibration.recordings)
         self._counts[source] += 1
 
-    def lines(self) -> Iterator[str]:
-        """Yield what was unknown, which sources there are, and what was used instead."""
+    def lines(self, what: str = "") -> Iterator[str]:
+        """Yield what was unknown, which sources there are, and what was used instead. what: is compared, if not items."""
         named, more = ", ".join(map(printable, self._known[:_NAMED])), len(self._known) - _NAMED
         known = named + (f" and {more} more" if more > 0 else "")
         for source, count in self._counts.most_common(_SHOWN):
-            items = f"{counted(count, 'item')} {'was' if count == 1 else 'were'}"
+            items = what or f"{counted(count, 'item')} {'was' if count == 1 else 'were'}"
             unknown = f"the calibration of {self._model.name} has no source {printable(source)!r}, but {known}"
             yield (
                 f"Note: {unknown}: {items} compared with those of all sources together, for which no false-alarm rate is "

@@ -41,4 +41,4 @@ def test_a_model_that_lacks_what_its_input_is_made_of_is_no_answer(model: pb.Mod
 
 
 def test_a_source_that_judged_is_printed_without_what_a_terminal_would_obey() -> None:
-    assert judges("\x1b[31m") == "judged by \\x1b[31m"
+    assert judges("\x1b[31m") == "compared with source \\x1b[31m"
