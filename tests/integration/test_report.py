@@ -132,6 +132,22 @@ def test_alpha_is_not_promised_by_a_calibration_that_promises_less(
     assert shown.find_element(By.TAG_NAME, "figcaption").text.endswith(said[1])
 
 
+def test_an_alpha_at_which_nothing_can_be_flagged_is_said(job: Path, tmp_path: Path, opened: Browser) -> None:
+    """A job with such an alpha is refused: the calibration has 60 items."""
+    path = tmp_path / "report.html"
+    done = warm_run([str(AVIZOR), "report", str(job), "--alpha", "0.01", "--out", str(path)])
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith(
+        "Warning: nothing can be flagged by normal at alpha 0.01: the 60 normal items of its calibration"
+    )
+    assert "support alpha 0.017 or more; give a larger --alpha" in done.stderr
+    total = drawn(opened, path).find_element(By.ID, "total")
+    assert total.text == (
+        "normal: 0 of 18 items flagged (0.00 %), and none can be: its calibration supports alpha 0.017 or more"
+    )
+    assert warm_run([str(AVIZOR), "report", str(job), "--alpha", "0.02", "--out", str(path)]).stderr == ""
+
+
 @pytest.mark.parametrize(("width", "dark"), [(400, True), (1280, False)])
 def test_a_sound_plays_and_the_page_fits(page: Path, opened: Browser, width: int, dark: bool) -> None:
     opened.look(width, dark=dark)

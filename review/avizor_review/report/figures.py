@@ -13,6 +13,7 @@ import numpy as np
 
 from avizor_inference.anomaly.calibration_text import cross_fitted_note
 from avizor_inference.anomaly.item_score import item_scores
+from avizor_inference.anomaly.p_values import supported_alpha
 from avizor_inference.review_answers import ANSWERS_FILE, AnswerFile, Answers
 from avizor_review.media.job_models import JobModels
 from avizor_review.report.steps import Steps, steps_of
@@ -61,7 +62,8 @@ class Answered:
 class ModelFigures:
     """Holds what a report says of one model. scores, uniform: rows of charts.
 
-    weaker: what its calibration promises, if that is not alpha.
+    weaker: what its calibration promises, if that is not alpha. comparable: normal items in it that one item can be compared
+    with; None if that is not known, or decides nothing.
     """
 
     name: str
@@ -79,6 +81,17 @@ class ModelFigures:
     classes: list[dict[str, Any]] = field(default_factory=list)
     other_classes: int = 0
     answered: Answered | None = None
+    comparable: int | None = None
+
+    @property
+    def least_alpha(self) -> float:
+        """Return the smallest p-value that an item can have: nothing is flagged at a smaller alpha. 0: not known."""
+        return 0.0 if self.comparable is None else 1 / (self.comparable + 1)
+
+    @property
+    def supported_alpha(self) -> float:
+        """Return the same as people are told it."""
+        return 0.0 if self.comparable is None else supported_alpha(self.comparable, None)
 
 
 def figures_of(
@@ -99,6 +112,7 @@ def figures_of(
             found[model.name] = ModelFigures(
                 *(model.name, model.version, bool(judged), models.problem(model.name), model.calibration_id, calibrated, items),
                 weaker=cross_fitted_note(calibration) if calibration else "",
+                comparable=calibration.most_of_a_kind() if calibration and results.job.confidence is None else None,
             )
     grid = _add_sources(results, models, found, alphas)
     grid = sorted({*grid, *_add_stretches(results, found, alphas)})

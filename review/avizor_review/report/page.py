@@ -123,6 +123,8 @@ def _data(report: Report) -> Markup:
         {
             "shown": shown(model.name, 60),
             "isWeaker": bool(model.weaker),
+            "leastAlpha": model.least_alpha,
+            "leastShown": f"{model.supported_alpha:g}",
             "sources": [
                 {
                     "name": None if source.name is None else shown(source.name, 40),

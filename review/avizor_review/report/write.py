@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from avizor_review.report.projections import projections_of
 from avizor_review.report.steps import HIGHEST_ALPHA
 from avizor_review.report.unusual import unusual_items
 from avizor_review.results import Results
+
+_log = logging.getLogger(__name__)
 
 # Of the page, what pictures and sounds may take.
 _MEDIA_BYTES = 15 * 2**20
@@ -80,6 +83,7 @@ def _report(results: Results, media: Media, alpha: float | None, items: int, ans
     job = results.job
     chosen = alpha or job.alpha
     figures, grid = figures_of(results, media.models, [chosen, job.alpha], answers)
+    _warn_of_small_alpha(figures, chosen)
     projections = projections_of(results)
     causes = results.causes()
     return Report(
@@ -99,6 +103,17 @@ def _report(results: Results, media: Media, alpha: float | None, items: int, ans
         cards={model.name: media.models.card(model.name)[:_MOST_CARD] for model in figures},
         charts=_charts(figures, [charts.map_chart(each) for each in projections], is_kept=job.kept),
     )
+
+
+def _warn_of_small_alpha(models: Sequence[ModelFigures], alpha: float) -> None:
+    """Say which models can flag nothing at alpha: a job refuses it, and a report is of a job with another one."""
+    for model in models:
+        if alpha < model.least_alpha and not any(source.steps.at(alpha) for source in model.sources):
+            _log.warning(
+                "nothing can be flagged by %s at alpha %g: the %d normal items of its calibration support alpha %g or more; "
+                "give a larger --alpha, or calibrate with more items and run a new job",
+                *(model.name, alpha, model.comparable, model.supported_alpha),
+            )
 
 
 def _charts(models: Sequence[ModelFigures], maps: Sequence[dict[str, Any]], *, is_kept: bool) -> dict[str, Any]:

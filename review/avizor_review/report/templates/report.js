@@ -86,7 +86,7 @@
       const flagged = model.sources.reduce((sum, source) => sum + countAt(source, alpha), 0);
       const judged = model.sources.reduce((sum, source) => sum + source.judged, 0);
       // What a cross-fitted calibration promises instead is among the warnings.
-      const promised = model.isWeaker ? `at alpha ${percent(alpha)}: the promise is weaker, as said above` : `at most ${percent(alpha)} of normal items promised`;
+      const promised = alpha < model.leastAlpha && !flagged ? `and none can be: its calibration supports alpha ${model.leastShown} or more` : model.isWeaker ? `at alpha ${percent(alpha)}: the promise is weaker, as said above` : `at most ${percent(alpha)} of normal items promised`;
       return `${model.shown}: ${grouped(flagged)} of ${grouped(judged)} items flagged (${percent(judged ? flagged / judged : 0)}), ${promised}`;
     }).join(". ");
   };
