@@ -142,7 +142,7 @@ def test_a_stream_is_of_the_version_that_is_asked_and_so_is_what_is_said_of_its_
     with gateway(own, "--alpha", 0.05) as running:
         words = ["monitor", "normal", "a/normal.wav", "--target", running.address, "--source"]
         assert "no source 'a', but c: the stream is" in run(*words, "a").stderr
-        assert "no source 'c', but a, b: 1 item was" in run(*words, "c", "--version", 1).stderr
+        assert "no source 'c', but a, b: the stream is" in run(*words, "c", "--version", 1).stderr
         assert "no source" not in run(*words, "a", "--version", 1).stderr
         (started, *_) = lines(run(*words, "a", "--version", 1, "--json"))
         assert started["started"]["detector_version"] == 1
