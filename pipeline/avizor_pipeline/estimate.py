@@ -1,5 +1,7 @@
 """Estimate what a job would come to, for a dry run: rows by the headers of the files, bytes and time by running some shards.
 
+Of shards that are finished, what their records say counts, and their files are not looked at: they may be gone.
+
 The shards of the sample are run as those of a job, by the same workers, into a temporary folder that is then removed. They are
 spread evenly over what is left of the job.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -44,9 +46,11 @@ class Estimate(Strict):
 
     files: int = 0
     items: int = Field(default=0, description="items that a model takes; files whose headers cannot be read are left out")
-    windows: int = Field(default=0, description="rows, by the headers of the files")
+    windows: int = Field(default=0, description="rows, by the headers of the files, or the records of finished shards")
     unknown: int = Field(default=0, description="files whose headers do not tell their rows")
     unreadable: int = Field(default=0, description="files whose headers cannot be read: dead letters")
+    finished_items: int = Field(default=0, description="of `items`, those of finished shards")
+    finished_dead_letters: int = Field(default=0, description="of `files`, those that are dead letters of finished shards")
     more_windows: int = Field(default=0, description="rows of the `unknown` files, by the sample")
     shards_left: int = Field(default=0, description="shards that are not finished; bytes and seconds are of these")
     shards_run: int = Field(default=0, description="shards in the sample")
@@ -103,15 +107,21 @@ def estimate(
     workers: int,
     finished: frozenset[str],
     checked_s: float = 0.0,
+    commits: Iterable[Commit] = (),
 ) -> Estimate:
     """Count the rows of a job, and estimate what is left of it.
 
     finished: ids of its shards that are done. checked_s: seconds that the checks took, with which a run begins as well.
+    commits: of finished shards, in place of their files.
 
     Raises what a run does.
     """
-    source, whole, left, ids = open_source(settings), _Count(), _Count(), []
+    source, whole, left, done, ids = open_source(settings), _Count(), _Count(), _Count(), []
+    of_shard = {commit.shard: _Count(commit.files, commit.files - commit.dead_letters, commit.windows) for commit in commits}
     for shard in shards_to_come(settings, plan):
+        if shard.entries and shard.id in of_shard:
+            done.add(of_shard[shard.id])
+            continue
         tasks = [task.id for task in shard.tasks() if shard.entries]
         to_do = [id for id in tasks if id not in finished and shard.id not in finished]
         ids += to_do
@@ -120,9 +130,10 @@ def estimate(
             added = _counted(entry, source, models)
             whole.add(added)
             left.add(added, len(to_do) / len(tasks))
+    whole.add(done)
     found = Estimate(
         files=whole.files, items=whole.items, windows=whole.told, unknown=whole.unknown, unreadable=whole.unreadable,
-        shards_left=len(ids),
+        finished_items=done.items, finished_dead_letters=done.files - done.items, shards_left=len(ids),
     )  # fmt: skip
     if not ids:
         return found

@@ -52,7 +52,7 @@ from avizor_pipeline.runners.base import SizedRunner
 from avizor_pipeline.runners.open_runner import LOCAL, RunnerOptions, open_runner
 from avizor_pipeline.settings import SHARD_MIB, JobSettings
 from avizor_pipeline.sinks.output_files import OutputPath, output_path
-from avizor_pipeline.sinks.output_folder import Finished, begun_settings
+from avizor_pipeline.sinks.output_folder import Finished, begun_settings, commits_of
 from avizor_pipeline.sinks.outside_datasets import check_outside
 from avizor_pipeline.sinks.part_files import SourceCount
 from avizor_pipeline.sinks.reconstruction_files import check_folder
@@ -226,7 +226,8 @@ def _dry_run(prepared: _Prepared, out: OutputPath, where: RunnerOptions, *, redo
         _print_notes(plan, settings, models)
         if where.name != LOCAL:
             click.echo(f"  the time is that of {counted(runner.workers, 'worker')} of this machine: a dry run uses no cluster")
-    found = estimate(settings, models, plan, runner, runner.workers, finished.tasks, checked_s)
+    commits = commits_of(out, finished.shards)
+    found = estimate(settings, models, plan, runner, runner.workers, finished.tasks, checked_s, commits)
     for line in [found.model_dump_json(indent=2)] if as_json else estimate_lines(found, models, settings.channels):
         click.echo(line)
 

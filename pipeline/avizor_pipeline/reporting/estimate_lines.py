@@ -14,10 +14,14 @@ from avizor_pipeline.reporting.surprises import surprise_lines
 
 def estimate_lines(found: Estimate, models: Sequence[JobModel], channels: ChannelMode) -> Iterator[str]:
     """Yield the lines that say what a job of these models would come to."""
+    is_left = found.shards_left > 0 or not found.finished_items
     windows = f", {counted(found.windows, 'window row')}" if any(model.format for model in models) else ""
-    yield f"{counted(found.items, 'item')}{windows}, by the headers of the files"
+    by = " and ".join(["the records of finished shards"] * (found.finished_items > 0) + ["the headers of the files"] * is_left)
+    yield f"{counted(found.items, 'item')}{windows}, by {by}"
     if found.unknown:
         yield f"{counted(found.unknown, 'file')} of unknown length: about {counted(found.more_windows, 'window row')} more"
+    if found.finished_dead_letters:
+        yield f"{counted(found.finished_dead_letters, 'dead letter')} in finished shards"
     if found.unreadable:
         yield f"{counted(found.unreadable, 'file')} without a header that can be read: dead letters"
     if not found.shards_left:

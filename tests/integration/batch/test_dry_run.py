@@ -61,6 +61,27 @@ def test_pictures_and_rows_that_cannot_be_read_are_counted(models: Path, tmp_pat
         assert (told["windows"], done["dead_letters"]) == (done["windows"], dead)
 
 
+def test_files_that_are_gone_count_by_what_the_tables_have_of_them(models: Path, tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    for number in range(4):
+        write_wav(data / "a" / f"{number}.wav", tone(1.0 + number, seed=number))
+    (data / "a" / "broken.wav").write_bytes(b"RIFF")
+    assert batch(data, models, out).returncode == 3
+    (data / "a" / "1.wav").unlink()
+    (data / "a" / "3.wav").unlink()
+    before = json.loads((out / "summary.json").read_text())
+    done = batch(data, models, out, "--dry-run").stdout
+    windows = before["windows"]
+    assert f"4 items, {windows} window rows, by the records of finished shards\n1 dead letter in finished shards\n" in done
+    assert "without a header" not in done
+    write_wav(data / "a" / "new.wav", tone(1.5, seed=9))
+    told = json.loads(batch(data, models, out, "--dry-run", "--json").stdout)
+    assert (told["files"], told["items"], told["unreadable"], told["shards_left"]) == (6, 5, 0, 1)
+    assert (told["finished_items"], told["finished_dead_letters"]) == (4, 1)
+    after = json.loads(batch(data, models, out, "--json").stdout)
+    assert (told["windows"], after["files"]) == (after["windows"], 6)
+
+
 @pytest.mark.slow
 def test_shards_of_the_sample_are_of_the_whole_dataset(models: Path, tmp_path: Path) -> None:
     """Five shards for one worker, which runs three: short files come first, and then those with 40 times the windows."""
