@@ -269,6 +269,10 @@ def test_a_value_with_equal_signs_at_its_end_is_none_without_text() -> None:
 
 IN_COMMANDS = "it is an option of its commands, as in `avizor call classify --target ...`."
 
+IN_OTHERS = "it is an option of `avizor batch`, `avizor calibrate`, `avizor export`"
+
+ALIKE = "(Did you mean one of: '--bytes-column', '--path-column', '--source-column'?)"
+
 IN_BATCH = "it is an option of `avizor batch`, and the job in OUT keeps what it was given."
 
 
@@ -298,6 +302,23 @@ IN_BATCH = "it is an option of `avizor batch`, and the job in OUT keeps what it 
         ("verify results --models=models", f"No such option '--models' here; {IN_BATCH}"),
         ("verify results --no-such-thing", "No such option '--no-such-thing'."),
         ("serve --model fan", "No such option '--model'. Did you mean '--models'?"),
+        ("batch data --weights w.pt", "No such option '--weights' here; it is an option of `avizor export`, `avizor fit`."),
+        (
+            "watch in --dry-run",
+            "No such option '--dry-run' here; it is an option of `avizor batch`, `avizor fit`, `avizor tune`.",
+        ),
+        ("serve --dry-run", "No such option '--dry-run' here; `avizor models check` looks at what would be served."),
+        ("doctor --models models", "No such option '--models' here; `avizor models check` looks at the files of models."),
+        ("fit in --engine ort", "No such option '--engine' here; `avizor calibrate` makes a calibration for another engine."),
+        ("watch in --limit 3", f"No such option '--limit' here; {IN_OTHERS} and 1 more."),
+        ("batch data --columns a", f"No such option '--columns' here; it is an option of `avizor describe`. {ALIKE}"),
+        (
+            "call monitor fan - --runner ray",
+            "No such option '--runner' here; it is an option of `avizor batch`, `avizor retry`.",
+        ),
+        ("batch --data pictures", "No such option '--data': here the data stands alone, as DATASET."),
+        ("export net.pt --out models", "No such option '--out'. Did you mean '--models'?"),
+        ("models load --model fan", "No such option '--model': here the name of the model stands alone."),
         ("retry results --alph 0.1", "No such option '--alph'."),
         ("retry results --hlp", "No such option '--hlp'. Did you mean '--help'?"),
     ],
