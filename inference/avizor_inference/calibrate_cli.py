@@ -23,7 +23,7 @@ from avizor_inference.calibration_options import (
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.engines.base import Engine, engine_kind
 from avizor_inference.engines.device import Device
-from avizor_inference.engines.open_engine import open_engine
+from avizor_inference.engines.open_engine import asked_first, open_engine
 from avizor_inference.errors import SettingsError, VersionRefused
 from avizor_inference.items.data.item_files import read_recordings
 from avizor_inference.items.data.recording import NormalRecording
@@ -153,7 +153,7 @@ def calibrate(
     if activate_id is not None:
         _activate(chosen, chosen.calibration(activate_id))
         return
-    with open_engine(engine, repository, device=device) as opened:
+    with open_engine(engine, repository, device=device) as opened, asked_first(engine):
         if data is None:
             kind = engine_kind(opened.spec(chosen.name, chosen.version), chosen)
             click.echo(f"active for {kind}: {roll_back(chosen.folder, kind)} again; {_KEPT}")
@@ -209,7 +209,8 @@ def _from_review(
     job = ReviewedJob.read(results)
     model = job.model(version.name)
     review = review_of(results, version.name, AnswerFile(answers or results / ANSWERS_FILE).answers(), size)
-    with open_engine(engine or job.engine_of(model), repository, device=device or job.device) as opened:
+    name = engine or job.engine_of(model)
+    with open_engine(name, repository, device=device or job.device) as opened, asked_first(name):
         calibration = calibration_of(opened, version, job, results, review)
     for line in review.lines():
         click.echo(line)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from avizor_inference.anomaly.engine_calibration import check_calibration
 from avizor_inference.anomaly.p_values import require_alpha
 from avizor_inference.engines.base import check_same_digest
-from avizor_inference.engines.open_engine import engine_options
+from avizor_inference.engines.open_engine import asked_first, engine_options
 from avizor_inference.engines.probe_check import check_probe
 from avizor_inference.unused_memory import give_back
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
@@ -33,7 +33,7 @@ def check_models(models: Sequence[JobModel], settings: JobSettings) -> None:
     It cannot if the engine serves another one, or computes it otherwise than export did, or if its calibration is too small
     for alpha, or is from an engine with other scores.
     """
-    with open_job_engine(settings) as engine:
+    with open_job_engine(settings) as engine, asked_first(settings.engine):
         for model in models:
             check_same_digest(engine.spec(model.name, model.choice.version), model.version)
             if comparable := model.comparable:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from avizor_inference.anomaly.confidence import level_problem
 from avizor_inference.anomaly.engine_calibration import check_same_channels, find_calibration
 from avizor_inference.engines.device import Device
-from avizor_inference.engines.open_engine import EMBEDDED, TUNED, engine_options, open_engine
+from avizor_inference.engines.open_engine import EMBEDDED, TUNED, asked_first, engine_options, open_engine
 from avizor_inference.engines.tuned import engine_of
 from avizor_inference.errors import RepositoryError, SettingsError
 from avizor_inference.items.file_access import name_of
@@ -115,7 +115,10 @@ class JobRequest:
     ) -> tuple[ChosenModel, ...]:
         options = engine_options(self.engine, self.device)
         choices = []
-        with open_engine(self.engine, repository, device=self.device, intra_op_threads=1) as engine:
+        with (
+            open_engine(self.engine, repository, device=self.device, intra_op_threads=1) as engine,
+            asked_first(self.engine),
+        ):
             for version in versions:
                 if before := _pinned(version.name, begun):
                     choices.append(before.model_copy(update={"batch_size": self.batch_size} if self.batch_size else {}))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
 from avizor_inference.engines.base import Engine
@@ -14,7 +15,7 @@ from avizor_inference.engines.run_statistics import StatisticsOfVersions
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.engines.triton_address import SCHEME, triton_address
 from avizor_inference.engines.tuned import TunedEngine
-from avizor_inference.errors import SettingsError
+from avizor_inference.errors import EngineMismatch, EngineUnavailable, ModelNotFound, SettingsError, VersionNotLoaded
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.repository.triton_config import EnginesHere
 
@@ -83,6 +84,22 @@ def open_engine(
             "Triton's gRPC port"
         )
     return TritonEngine(triton_address(name))
+
+
+@contextmanager
+def asked_first(name: str) -> Iterator[None]:
+    """Say in errors of a server that is away, or has not loaded a model, what to do before a command can begin.
+
+    name: of the engine. Raises what it gets, with that.
+    """
+    try:
+        yield
+    except (EngineUnavailable, ModelNotFound) as error:
+        if runs_here(name) or isinstance(error, EngineMismatch):
+            raise
+        lacks = isinstance(error, ModelNotFound | VersionNotLoaded)
+        advice = f"load it there (`avizor models load NAME --engine {name}`)" if lacks else "start it, or correct --engine"
+        raise type(error)(f"{error}; {advice}, and run the same command again") from error
 
 
 def _open_here(

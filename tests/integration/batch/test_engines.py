@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tritonclient.grpc
-from integration.jobs import batch, query
+from integration.jobs import AVIZOR, batch, one_sentence, query
+from integration.watching import free_port
 from support.environment import device
 from support.other_probe import expect_other_answers
+from support.warm_starts import warm_run
 
 MODELS = ("kinds", "normal")
 FULL = 16  # max_batch_size of both
@@ -54,6 +57,33 @@ def test_a_classifier_that_is_not_computed_as_at_export_is_refused_before_the_jo
     assert result.returncode != 0
     assert "'kinds' version 1 is not computed as at export: output " in result.stderr
     assert not (tmp_path / "out" / "windows").exists()
+
+
+@pytest.mark.parametrize("command", [("batch", "--model", "normal", "--out", "out"), ("calibrate", "normal", "--data")])
+def test_a_triton_that_is_not_there_is_told_with_what_to_do(
+    data: Path, models: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    engine = f"triton://127.0.0.1:{free_port()}"
+    result = warm_run([str(AVIZOR), *command, str(data), "--models", str(models), "--engine", engine], cwd=tmp_path)
+    assert result.returncode == 1
+    assert "is away, or has not loaded model 'normal'" in result.stderr
+    assert result.stderr.endswith("; start it, or correct --engine, and run the same command again\n")
+    assert one_sentence(result.stderr)
+
+
+def test_a_triton_that_lacks_a_version_is_told_with_what_to_do(
+    data: Path, models: Path, triton_address: str, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(models, tmp_path / "models"))
+    newer = shutil.copytree(own / "kinds" / "1", own / "kinds" / "2")
+    manifest = json.loads((newer / "manifest.json").read_text())
+    (newer / "manifest.json").write_text(json.dumps(manifest | {"version": 2}))
+    engine = f"triton://{triton_address}"
+    result = batch(data, own, tmp_path / "out", "--engine", engine)
+    assert result.returncode == 1
+    advice = f"load it there (`avizor models load NAME --engine {engine}`), and run the same command again"
+    assert advice in result.stderr
+    assert one_sentence(result.stderr)
 
 
 def test_a_job_keeps_tritons_batches_full(

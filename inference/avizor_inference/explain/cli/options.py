@@ -11,7 +11,7 @@ import click
 from avizor_inference.cli_option_groups import Command, with_options
 from avizor_inference.engines.base import Engine, check_same_digest
 from avizor_inference.engines.device import Device
-from avizor_inference.engines.open_engine import open_engine
+from avizor_inference.engines.open_engine import asked_first, open_engine
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 
 OUT_OPTIONS = ("out",)
@@ -33,6 +33,6 @@ def opened(models: Path, model: str, version: int | None, engine: str, device: D
     """
     repository = ModelRepository(models)
     chosen = repository.served(model, version)
-    with open_engine(engine, repository, device=device) as running:
+    with open_engine(engine, repository, device=device) as running, asked_first(engine):
         check_same_digest(running.spec(chosen.name, chosen.version), chosen)
         yield running, chosen
