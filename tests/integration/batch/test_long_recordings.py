@@ -16,6 +16,8 @@ import pytest
 from integration.jobs import AVIZOR, batch, command, eventually, gone, part_digests, query, start, workers
 from support.sounds import SAMPLE_RATE, tone, write_long_wav
 
+from avizor_pipeline.reporting.progress import LINE_EVERY_S
+
 SECTIONS_OF_A_DAY = 21  # of 64 MiB, at 8 kHz and 16 bits
 
 
@@ -113,6 +115,10 @@ def test_a_recording_of_a_day_keeps_two_workers_busy_and_is_resumed_inside(model
 
     whole, out = tmp_path / "whole", tmp_path / "out"
     process, times = start(*arguments, "--out", str(whole)), dict[psutil.Process, float]()
+    assert eventually(lambda: bool(records(whole)) or process.poll() is not None, 600)
+    os.killpg(process.pid, signal.SIGSTOP)
+    time.sleep(LINE_EVERY_S)  # a line is due when the next section is done: a fast machine does the day in less
+    os.killpg(process.pid, signal.SIGCONT)
     while process.poll() is None:
         try:
             times |= busy(process)
