@@ -132,7 +132,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None], whole: W
         started(Addresses(address, metrics_address, http_address))
         await stopped.wait()
         _log.info("stopping")
-        await stop(server, http, calls, health, streams, settings)
+        await stop(server, http, calls, health, streams, settings, whole)
         for task in tasks:
             task.cancel()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -12,9 +13,13 @@ from avizor_service.calls import Calls
 from avizor_service.health_service import HealthService
 from avizor_service.settings import Settings
 from avizor_service.streams import Streams
+from avizor_service.whole import Whole
 
 # The longest time, in seconds, that calls wait at the closed door for a pause in which nobody is expected.
 _CLOSING_S = 0.5
+
+# The longest time, in seconds, that they then wait for other workers, which stop a little later.
+_OTHERS_S = 2.0
 
 
 class OtherServer(Protocol):
@@ -34,13 +39,15 @@ async def stop(
     health: HealthService,
     streams: Streams,
     settings: Settings,
+    whole: Whole,
 ) -> None:
     """Take no new calls, answer those that have arrived, and return; after grace_s seconds, end those that still run.
 
     grpc.aio tells clients to go elsewhere (GOAWAY) only when it stops, and then cancels each call that it has received but not
     yet handed to its handler; under load there are always some. So the door is closed first: calls are handed over and wait,
     clients that wait for an answer send no more, and the server stops in the pause that follows. Then all are answered. Before
-    it is closed it is watched for a moment: a client far away comes back later than the pause is long.
+    it is closed it is watched for a moment: a client far away comes back later than the pause is long. It is opened when the
+    other workers that stop have come as far: who has an answer connects to one of them, and that must not be about to stop.
     """
     health.not_ready()
     for other in others:
@@ -53,5 +60,8 @@ async def stop(
     await calls.door.quiet(_CLOSING_S, settings.max_in_flight // 2)
     stopping = [asyncio.create_task(each.stop(settings.grace_s)) for each in (server, *others)]
     await asyncio.sleep(0)  # the task has begun: no call is handed over any more
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(min(_OTHERS_S, settings.grace_s / 2)):
+            await whole.all_closed()
     calls.door.open()
     await asyncio.gather(*stopping)

@@ -98,6 +98,9 @@ class Whole:
         """Note that the engine of this process is up, or away. serving(bool): is called when that changes for the whole."""
         serving(up)
 
+    async def all_closed(self) -> None:
+        """Return once all workers that stop have closed to new calls, this one included."""
+
     async def take_part(self, _controls: Controls) -> None:
         """Do what the others ask for, until cancelled. SIGHUP, which `avizor` holds back, reaches this process from now on."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -15,6 +16,7 @@ import psutil
 import pytest
 import tritonclient.grpc as triton
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from integration.far_network import far_network
 from integration.gateway import AVIZOR, Gateway, Stub, gateway
 from integration.http_client import ask
 from integration.load import REQUEST, Load
@@ -211,6 +213,47 @@ def test_no_call_is_cancelled_when_all_workers_stop_under_load(models: Path) -> 
         ended = load.wait()
     assert ended.keys() == {"OK", "UNAVAILABLE"}, ended
     assert ended["UNAVAILABLE"] == 32
+
+
+def test_callers_of_a_worker_that_has_stopped_are_not_cancelled_by_one_that_stops_a_little_later(
+    models: Path, tmp_path: Path
+) -> None:
+    """They connect to it when they have their answers, and their next calls are on the way when it stops, too."""
+    log = tmp_path / "log"
+    with (
+        gateway(models, "--alpha", 0.05, "--workers", 2, log=log) as running,
+        far_network(int(running.address.rpartition(":")[2]), seconds=0.06) as port,
+    ):
+        load = Load(replace(running, address=f"127.0.0.1:{port}"), 16, until="UNAVAILABLE")
+        while load.ended["OK"] < 64:
+            time.sleep(0.01)
+        late = workers(running)[0]
+        running.process.terminate()
+        wait_until(lambda: log.read_text().count("stopping") == 3)
+        late.suspend()
+        time.sleep(0.15)
+        late.resume()
+        assert running.process.wait(timeout=30) == 0
+        ended = load.wait()
+    assert ended.keys() == {"OK", "UNAVAILABLE"}, ended
+
+
+def test_a_worker_that_stands_still_does_not_hold_up_another_one_that_stops(models: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with gateway(models, "--alpha", 0.05, "--workers", 2, "--grace-s", 60, log=log) as running:
+        load = Load(running, 16)
+        while load.ended["OK"] < 300:
+            time.sleep(0.01)
+        still, other = workers(running)
+        running.process.terminate()
+        wait_until(lambda: log.read_text().count("stopping") == 3)
+        still.suspend()
+        try:
+            other.wait(timeout=30)  # its calls were answered, and not ended after a minute
+        finally:
+            still.resume()
+        assert running.process.wait(timeout=30) == 0
+        load.stop()
 
 
 def test_every_worker_says_first_that_the_whole_stops(models: Path) -> None:

@@ -93,6 +93,7 @@ class _Workers:
         self._slots: list[Slot] = []
         self._gauges: dict[int, list[Family]] = {}
         self.all_ready = asyncio.Event()
+        self._is_stopping = False
         self.metrics = WorkerMetrics()
         self.metrics.registry.register(MergedMetrics(folder, self._ask_gauges))
 
@@ -117,12 +118,13 @@ class _Workers:
 
     async def stop(self) -> None:
         """Let all workers say that they are not ready; then let them stop."""
+        self._is_stopping = True
         await asyncio.gather(*(slot.ask(_ANSWER_S, do="not_ready") for slot in self._slots))
         limit_s = self._settings.stop_delay_s + self._settings.grace_s + _BEYOND_GRACE_S
         await asyncio.gather(*(slot.stop(limit_s) for slot in self._slots))
 
     def _changed(self) -> None:
-        """Tell all whether the whole serves: it does while one worker does."""
+        """Tell all whether the whole serves: it does while one worker does. If all stop, none answers before all are closed."""
         ready = [slot for slot in self._slots if slot.is_ready]
         self.metrics.workers.set(len(ready))
         if len(ready) == len(self._slots):
@@ -130,6 +132,8 @@ class _Workers:
         serving = any(slot.is_up for slot in ready)
         for slot in ready:
             slot.tell(serving=serving)
+            if slot.is_closed and (not self._is_stopping or all(other.is_closed for other in ready)):
+                slot.tell(do="open")
 
     def _others_serve(self, number: int) -> bool:
         return any(slot.is_ready for slot in self._slots if slot.number != number)

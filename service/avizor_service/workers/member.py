@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 import socket
@@ -28,6 +29,7 @@ class Member(Whole):
 
     def __init__(self, place: Place, first: Peer) -> None:
         self._place, self._first = place, first
+        self._all_closed = asyncio.Event()
         self._counts = SharedCounts(place.folder, place.workers)
         self.worker = place.number
         self.statistics = SharedStatistics(place.folder, place.number)
@@ -68,6 +70,11 @@ class Member(Whole):
         del serving
         self._first.tell(up=up)
 
+    async def all_closed(self) -> None:
+        """See Whole.all_closed."""
+        self._first.tell(closed=True)
+        await self._all_closed.wait()
+
     async def take_part(self, controls: Controls) -> None:
         """See Whole.take_part. Signals reach this process from now on."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
@@ -75,6 +82,8 @@ class Member(Whole):
         async def answer(message: Message) -> Any:
             if "serving" in message:
                 controls.serving(message["serving"])
+            elif message["do"] == "open":
+                self._all_closed.set()
             elif message["do"] == "not_ready":
                 controls.not_ready()
             elif message["do"] == "alive":
@@ -84,6 +93,7 @@ class Member(Whole):
             return None
 
         await self._first.listen(answer)
+        self._all_closed.set()  # nobody is left who would say so
         # The first process was killed. What it shared is removed with it; files that are open stay until the end.
         shutil.rmtree(self._place.folder, ignore_errors=True)
         controls.stop()

@@ -41,8 +41,9 @@ _ASK_S, _SILENT_S, _ONCE_MORE_S = 5.0, 30.0, 10.0
 class Slot:
     """Holds a worker, and then those that take its place.
 
-    changed(): is called when it is ready, or its engine is up or away, or its process has ended. ended(bool): is called with
-    whether it was told to end, before another process takes its place. others_serve(): returns whether other workers are ready.
+    changed(): is called when it is ready, or closed to new calls, or its engine is up or away, or its process has ended.
+    ended(bool): is called with whether it was told to end, before another process takes its place. others_serve(): returns
+    whether other workers are ready.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Slot:
         self._peer: Peer | None = None
         self._failure = ""  # what the process said why it cannot serve
         self._ready_since = 0.0
-        self.is_ready = self.is_up = self._is_stopping = False
+        self.is_ready = self.is_up = self.is_closed = self._is_stopping = False
         self.addresses: Addresses | None = None
 
     async def fill(self) -> None:
@@ -145,7 +146,7 @@ class Slot:
             process.kill()
             process.wait()
             was_told = self._is_stopping or process.returncode == 0
-            self.is_ready = self.is_up = False
+            self.is_ready = self.is_up = self.is_closed = False
             await peer.close()
             self._ended(was_told)
             self._changed()
@@ -187,6 +188,8 @@ class Slot:
             self._failure = message["failed"]
         elif "up" in message:
             self.is_up = message["up"]
+        elif "closed" in message:
+            self.is_closed = True
         self._changed()
 
 
