@@ -52,11 +52,9 @@ from avizor_export.publication.files import (
 )
 from avizor_export.publication.model_card import write_card
 from avizor_export.publication.probe_outputs import probe_of
-from avizor_export.publication.publish import Staging, publish, staging
 from avizor_export.request import ExportRequest, ResolvedRequest, check_data, check_head, resolve
 from avizor_export.stages import stage
 from avizor_export.triton_config.fields_text import config_text
-from avizor_export.triton_config.overrides import OVERRIDES_FILE
 from avizor_inference.arrays import Array, Items
 from avizor_inference.checks.check_version import check_model
 from avizor_inference.errors import ExportError, ParityError
@@ -65,8 +63,9 @@ from avizor_inference.repository.manifest import MODEL_FILE, Precision
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.onnx_graph import ML_DOMAIN, uses_ml_operators
 from avizor_inference.repository.probe import PROBE_FILE
+from avizor_inference.repository.publication import Staging, publish, staging
 from avizor_inference.repository.reports import ParityReport, ServerParity, ServerQuality
-from avizor_inference.repository.triton_config import CONFIG_FILE
+from avizor_inference.repository.triton_config import CONFIG_FILE, OVERRIDES_FILE
 
 _log = logging.getLogger(__name__)
 
@@ -295,7 +294,7 @@ def _run_through_server(
 
 
 def _publish(graph: ProvenGraph, request: ResolvedRequest, models: Path) -> ModelVersion:
-    with staging(models, request.name) as staged:
+    with staging(models, request.name, error=ExportError) as staged:
         with stage("write the version"):
             onnx.save(graph.proto, staged.version_folder / MODEL_FILE)
             probe = probe_of(graph.proto, request)

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from avizor_inference.errors import SettingsError
+from avizor_inference.items.object_path import ObjectPath
 from avizor_inference.object_store import is_url
 from avizor_pipeline.memory_probe import Needs, measure
 from avizor_pipeline.models import open_models, runs_on_gpu
 from avizor_pipeline.plan import Plan, counted
 from avizor_pipeline.process_memory import can_measure, memory_use, prepare_children
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.sinks.object_path import ObjectPath
 from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.row_groups import GROUP_BYTES
 

@@ -24,14 +24,13 @@ from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
 from avizor_export.triton_config.config_pbtxt import published_settings
-from avizor_export.triton_config.overrides import OVERRIDES_FILE
 from avizor_inference.checks.check_version import check_model
 from avizor_inference.digests import sha256_of_file
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.repository.models import ModelRepository
-from avizor_inference.repository.triton_config import read_config
+from avizor_inference.repository.triton_config import OVERRIDES_FILE, read_config
 
 AVIZOR = Path(sys.executable).with_name("avizor")
 PUBLISHER = SCRIPTS / "killed_publisher.py"

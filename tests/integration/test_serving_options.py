@@ -10,12 +10,11 @@ from click.testing import CliRunner
 
 from avizor_export.cli import export
 from avizor_export.triton_config.config_pbtxt import published_settings
-from avizor_export.triton_config.overrides import OVERRIDES_FILE
 from avizor_export.triton_config.settings import ServingSettings, serving_of
 from avizor_inference.checks.check_version import check_model
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.models import ModelRepository
-from avizor_inference.repository.triton_config import read_config
+from avizor_inference.repository.triton_config import OVERRIDES_FILE, read_config
 
 
 def test_the_options_of_export_land_in_the_config_and_stay_for_the_next_version(

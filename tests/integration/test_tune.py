@@ -31,7 +31,7 @@ from avizor_export.exporter import export_model
 from avizor_export.graph.to_onnx import optimise
 from avizor_export.request import ExportRequest
 from avizor_export.triton_config.config_pbtxt import generated_config, published_settings
-from avizor_export.triton_config.overrides import OVERRIDES_FILE, read_overrides
+from avizor_export.triton_config.overrides import read_overrides
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings, serving_of
 from avizor_export.tuning.candidates import Candidate
 from avizor_export.tuning.cli import tune
@@ -46,7 +46,7 @@ from avizor_inference.engines.temporary_model import temporary_model, temporary_
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.errors import AvizorError, EngineError, ExportError, SettingsError, VersionRefused
 from avizor_inference.repository.models import ModelRepository, ModelVersion
-from avizor_inference.repository.triton_config import read_config
+from avizor_inference.repository.triton_config import OVERRIDES_FILE, read_config
 from avizor_pipeline.models import choose
 
 AVIZOR = Path(sys.executable).with_name("avizor")

@@ -17,7 +17,6 @@ from avizor_export.description.graph_layers import multiply_adds_of
 from avizor_export.graph.heads import Head
 from avizor_export.graph.optional_outputs import OPTIONAL
 from avizor_export.networks.thresholds import DEFAULT_THRESHOLD, thresholds_of
-from avizor_export.publication.publish import Staging, earlier_digests
 from avizor_export.request import ExportRequest
 from avizor_export.triton_config.config_pbtxt import generated_config, published_settings
 from avizor_export.triton_config.overrides import read_overrides
@@ -32,6 +31,7 @@ from avizor_inference.repository.calibration_store import activate, store
 from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, Precision, Provenance
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.onnx_graph import graph_of
+from avizor_inference.repository.publication import Staging, earlier_digests
 from avizor_inference.repository.reports import ParityReport, VariantReport
 from avizor_inference.repository.triton_config import CONFIG_FILE, LABELS_FILE, not_served, parse_config, serves_newest
 from avizor_inference.strict_json import validation_message
@@ -154,15 +154,7 @@ def _config_notes(
 def refuse_other_tensors(models: Path, manifest: Manifest) -> None:
     """Raise ExportError if tensors or labels differ from the previous version's: all versions share one config.pbtxt."""
     before = _manifest_before(models, manifest)
-    if before is None:
-        return
-
-    def interface(version: Manifest) -> object:
-        tensors = (version.input.tensor(), *version.outputs)
-        shapes = [(tensor.name, tensor.dtype, tensor.item_shape) for tensor in tensors]
-        return shapes, version.labels, version.is_multi_label
-
-    if interface(before) != interface(manifest):
+    if before is not None and before.interface != manifest.interface:
         raise ExportError(
             f"version {before.version} of {manifest.name!r} has other inputs, outputs or labels, or another activation"
             f"{_optional_outputs_remedy(before, manifest)}; publish under another name"

@@ -11,13 +11,21 @@ from itertools import islice
 from pathlib import Path
 
 from avizor_export.triton_config.fields_text import config_text
-from avizor_export.triton_config.overrides import OVERRIDES_FILE, Overrides, read_overrides
+from avizor_export.triton_config.overrides import Overrides, read_overrides
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings, changes, serving_of, shown, with_options
 from avizor_inference.errors import AvizorError, ExportError
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelRepository
-from avizor_inference.repository.triton_config import COMPLETE, CONFIG_FILE, GENERATED, LAST_LINE, digests_in, parse_config
+from avizor_inference.repository.triton_config import (
+    COMPLETE,
+    CONFIG_FILE,
+    GENERATED,
+    LAST_LINE,
+    OVERRIDES_FILE,
+    digests_in,
+    parse_config,
+)
 
 _FIRST_LINE = f"{GENERATED}do not edit it, set fields in {OVERRIDES_FILE} instead. sha256 of the other lines: "
 _SETTINGS = "# Settings: "

@@ -19,9 +19,7 @@ from avizor_export.triton_config.settings import ServingSettings, serving_of, sh
 from avizor_inference.error_text import one_line, reason, remedy
 from avizor_inference.errors import AvizorError, ExportError
 from avizor_inference.regular_files import read_regular
-from avizor_inference.repository.triton_config import digests_in, parse_config
-
-OVERRIDES_FILE = "config.overrides.pbtxt"
+from avizor_inference.repository.triton_config import OVERRIDES_FILE, digests_in, parse_config
 
 # The fields that may not be set, since export proves them or computes others from them, and what to do instead.
 _TAKE_OUT = "export determines it; take it out"

@@ -11,7 +11,6 @@ from typing import Any
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from avizor_export.publication.publish import locked, write_whole
 from avizor_export.triton_config.config_pbtxt import generated_config, published_settings
 from avizor_export.triton_config.overrides import read_overrides
 from avizor_export.triton_config.settings import changes, serving_of, shown
@@ -19,6 +18,7 @@ from avizor_export.tuning.candidates import Candidate
 from avizor_export.tuning.measure import sets_instances
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.repository.publication import locked, write_whole
 from avizor_inference.repository.triton_config import CONFIG_FILE, digest_of_version, digests_in, parse_config
 from avizor_inference.repository.version_choice import choosing, chosen_version, with_choice
 

@@ -40,6 +40,10 @@ class ActiveCalibrations(Strict):
         """Return the id of the active calibration of each engine class and precision that has one."""
         return {EngineKind.from_key(key): history[-1] for key, history in self.histories.items()}
 
+    def to_json(self) -> str:
+        """Return the text of the file."""
+        return self.model_dump_json(indent=1) + "\n"
+
 
 def read_active(folder: Path) -> ActiveCalibrations:
     """Read which calibrations of a version's folder are active; none without the file. Raises VersionRefused."""
@@ -107,7 +111,7 @@ def _by_kind(active: ActiveCalibrations) -> Iterator[tuple[EngineKind, tuple[str
 
 def _write(folder: Path, active: ActiveCalibrations, kind: EngineKind, history: tuple[str, ...]) -> None:
     changed = active.model_copy(update={"histories": active.histories | {kind.key: history}})
-    write_text(folder / CALIBRATIONS_FOLDER / ACTIVE_FILE, changed.model_dump_json(indent=1) + "\n")
+    write_text(folder / CALIBRATIONS_FOLDER / ACTIVE_FILE, changed.to_json())
 
 
 @contextmanager

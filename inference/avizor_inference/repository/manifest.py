@@ -128,6 +128,13 @@ class Manifest(Strict):
         """Return whether any number of classes may be right for one item: each has its own probability and threshold."""
         return self.activation == "sigmoid"
 
+    @property
+    def interface(self) -> tuple[object, ...]:
+        """Return what all versions of a model have in common: tensors, labels, and whether it is multi-label."""
+        tensors = (self.input.tensor(), *self.outputs)
+        shapes = [(tensor.name, tensor.dtype, tensor.item_shape) for tensor in tensors]
+        return shapes, self.labels, self.is_multi_label
+
     @classmethod
     def read(cls, path: Path) -> Manifest:
         """Read `manifest.json`. Raises VersionRefused with the name of each wrong field."""

@@ -15,6 +15,7 @@ from avizor_inference.items.tensor_spec import DType
 from avizor_inference.regular_files import read_regular
 
 CONFIG_FILE = "config.pbtxt"
+OVERRIDES_FILE = "config.overrides.pbtxt"  # what a user sets, merged over what is generated
 LABELS_FILE = "labels.txt"
 
 # The beginning of a file that `avizor export` has written.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,13 +11,11 @@ from avizor_inference.durable_files import write_text
 from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import RepositoryError
 from avizor_inference.regular_files import read_regular
-from avizor_inference.repository.triton_config import CONFIG_FILE, GENERATED, LAST_LINE, parse_config, read_config
+from avizor_inference.repository.config_text import appended
+from avizor_inference.repository.triton_config import CONFIG_FILE, OVERRIDES_FILE, parse_config, read_config
 from avizor_inference.waiting_lock import waiting_lock
 
-# What a user sets; a choice that is taken back leaves the policy that is in it.
-_OVERRIDES_FILE = "config.overrides.pbtxt"
-# The first line of a generated file ends with the digest of all others.
-_FIRST_LINE = re.compile(rf"({GENERATED}[^\n]* )([0-9a-f]{{64}})\n")
+# A choice that is taken back leaves the policy that is in the overrides.
 _POLICY = "version_policy"
 
 
@@ -45,7 +42,7 @@ def chosen_version(folder: Path) -> int | None:
     """
     config = read_config(folder / CONFIG_FILE)
     specific = list(config.version_policy.specific.versions)
-    own = parse_config(_own_policy(folder), _OVERRIDES_FILE)
+    own = parse_config(_own_policy(folder), OVERRIDES_FILE)
     return specific[0] if len(specific) == 1 and config.version_policy != own.version_policy else None
 
 
@@ -81,6 +78,14 @@ def with_choice(text: str, version: int) -> str:
     return _with_policy(text, f"{_POLICY} {{ specific {{ versions: [ {version} ] }} }}", CONFIG_FILE)
 
 
+def without_choice(text: str, overrides: str, where: str) -> str:
+    """Return the text of a config.pbtxt that serves the newest version, or what the text of its overrides says.
+
+    where: names the file in errors. Raises RepositoryError.
+    """
+    return _with_policy(text, _policy_of(overrides, where), where)
+
+
 def restore(folder: Path, text: str) -> None:
     """Put back what `choose_version` returned, if it is not there. Raises RepositoryError."""
     if _read(folder / CONFIG_FILE) != text:
@@ -104,18 +109,16 @@ def _write(path: Path, text: str) -> None:
 
 
 def _with_policy(before: str, wanted: str, where: str) -> str:
-    text = _without_policy(before, where)
-    parts = text.replace(LAST_LINE, "").rstrip(), wanted, LAST_LINE if LAST_LINE in text else ""
-    text = "\n\n".join(filter(None, parts)) + "\n"
-    parse_config(text, where)
-    return _with_digest(before, text)
+    return appended(before, _without_policy(before, where), wanted, where)
 
 
 def _own_policy(folder: Path) -> str:
-    path = folder / _OVERRIDES_FILE
-    if not path.is_file():
-        return ""
-    policy = parse_config(_read(path), str(path)).version_policy
+    path = folder / OVERRIDES_FILE
+    return _policy_of(_read(path), str(path)) if path.is_file() else ""
+
+
+def _policy_of(overrides: str, where: str) -> str:
+    policy = parse_config(overrides, where).version_policy
     inside = " ".join(str(policy).split())
     return f"{_POLICY} {{ {inside} }}" if inside else ""
 
@@ -130,7 +133,7 @@ def _without_policy(text: str, where: str) -> str:
     rest = text[: start.start()] + text[end:] if start else text
     config.ClearField(_POLICY)
     if not end or parse_config(rest, where) != config:
-        raise RepositoryError(f"{where}: its {_POLICY} cannot be replaced; write it on lines of its own, in {_OVERRIDES_FILE}")
+        raise RepositoryError(f"{where}: its {_POLICY} cannot be replaced; write it on lines of its own, in {OVERRIDES_FILE}")
     return rest
 
 
@@ -141,12 +144,3 @@ def _end_of_block(text: str, start: int) -> int:
         if text[place] == "}" and not depth:
             return place + 1
     return 0
-
-
-def _with_digest(before: str, text: str) -> str:
-    """Return the text with the digest of a generated file; a file whose digest was wrong before stays so."""
-    first = _FIRST_LINE.match(before)
-    if not first or hashlib.sha256(before[first.end() :].encode()).hexdigest() != first[2]:
-        return text
-    body = text[first.end() :]
-    return f"{first[1]}{hashlib.sha256(body.encode()).hexdigest()}\n{body}"

@@ -22,6 +22,7 @@ from avizor_inference.daemon_threads import DaemonThreads
 from avizor_inference.engines.shared_graph import SharedGraph
 from avizor_inference.error_text import lacks_memory
 from avizor_inference.items.object_files import begin_threads
+from avizor_inference.items.object_path import ObjectPath
 from avizor_inference.no_pandas import leave_out_pandas
 from avizor_inference.object_store import is_url
 from avizor_pipeline.engine_wait import EngineWait
@@ -33,7 +34,6 @@ from avizor_pipeline.section_run import run_task
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.shard_run import read_only
 from avizor_pipeline.sinks.lock import hold_as_worker
-from avizor_pipeline.sinks.object_path import ObjectPath
 from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.watch import Watch
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from avizor_inference.daemon_threads import DaemonThreads
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
+from avizor_inference.items.object_path import ObjectPath, Version
 from avizor_pipeline.sinks.file_lock import LOCK_FILE, Holder, file_lock, refusal, remove_place
-from avizor_pipeline.sinks.object_path import ObjectPath, Version
 from avizor_pipeline.sinks.write_errors import writing
 
 _log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from avizor_inference import durable_files
 from avizor_inference.daemon_threads import DaemonThreads
 from avizor_inference.digests import sha256_of_file
 from avizor_inference.error_text import lacks_open_files
-from avizor_pipeline.sinks.object_path import ObjectPath
+from avizor_inference.items.object_path import ObjectPath
 from avizor_pipeline.sinks.write_errors import unreadable
 
 OutputPath = Path | ObjectPath

@@ -21,6 +21,7 @@ from avizor_inference.durable_files import is_temporary
 from avizor_inference.error_text import reason, remedy
 from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.items.file_access import name_of, path_of
+from avizor_inference.items.object_path import ObjectPath
 from avizor_inference.job_results import COMMITS, JOB_FILE, ROUNDS, SUMMARY_FILE
 from avizor_inference.job_tables import TABLES
 from avizor_inference.object_store import is_url
@@ -29,7 +30,6 @@ from avizor_inference.strict_json import validation_message
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.lock import LOCK_FILE, job_lock
 from avizor_pipeline.sinks.moved_files import take_out
-from avizor_pipeline.sinks.object_path import ObjectPath
 from avizor_pipeline.sinks.output_files import (
     OutputPath,
     each_at_once,

@@ -16,13 +16,13 @@ import signal
 import sys
 from pathlib import Path
 
-from avizor_export.publication.publish import earlier_digests, publish, staging
 from avizor_export.triton_config.config_pbtxt import generated_config, published_settings
 from avizor_export.triton_config.overrides import read_overrides
 from avizor_export.tuning.candidates import Candidate
 from avizor_export.tuning.save import write_tuned
 from avizor_inference.repository.manifest import MANIFEST_FILE, Manifest
 from avizor_inference.repository.models import ModelRepository
+from avizor_inference.repository.publication import earlier_digests, publish, staging
 from avizor_inference.repository.triton_config import CONFIG_FILE
 
 

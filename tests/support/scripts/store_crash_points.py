@@ -17,7 +17,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from avizor_pipeline.sinks.object_path import ObjectPath
+from avizor_inference.items.object_path import ObjectPath
 from avizor_pipeline.sinks.output_files import output_path
 from avizor_pipeline.verify import verify_job
 from support.scripts.crash_points import in_fork, kill_after, run

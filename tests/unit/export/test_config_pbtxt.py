@@ -11,7 +11,7 @@ import pytest
 
 from avizor_export.triton_config.config_pbtxt import expected_settings, generated_config, published_settings
 from avizor_export.triton_config.fields_text import config_text
-from avizor_export.triton_config.overrides import OVERRIDES_FILE, read_overrides
+from avizor_export.triton_config.overrides import read_overrides
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings, serving_of
 from avizor_export.tuning.candidates import Candidate
 from avizor_export.tuning.measure import with_candidate
@@ -19,7 +19,7 @@ from avizor_export.tuning.save import check_writable, write_tuned
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelRepository
-from avizor_inference.repository.triton_config import parse_config, read_config
+from avizor_inference.repository.triton_config import OVERRIDES_FILE, parse_config, read_config
 
 SETTINGS = ServingSettings(
     target="cpu", instances=2, preferred_batch_sizes=(4, 8), queue_timeout_ms=20, call_batch_size=8, intra_op_threads=0

@@ -13,10 +13,10 @@ from avizor_export.architectures.lenet import LeNet
 from avizor_export.exporter import export_model
 from avizor_export.model_names import check_name
 from avizor_export.request import ExportRequest
-from avizor_export.triton_config.overrides import OVERRIDES_FILE
 from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import ImageInput
 from avizor_inference.repository.models import ModelRepository
+from avizor_inference.repository.triton_config import OVERRIDES_FILE
 
 REQUEST = ExportRequest("digits", "classify", ImageInput(height=32, width=32, channels=1), labels=list("0123456789"))
 

@@ -11,11 +11,11 @@ from support.environment import ROOT
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_export.triton_config.fields_text import config_text
-from avizor_export.triton_config.overrides import OVERRIDES_FILE, Overrides, read_overrides
+from avizor_export.triton_config.overrides import Overrides, read_overrides
 from avizor_export.triton_config.settings import ServingSettings
 from avizor_inference.errors import ExportError, RepositoryError
 from avizor_inference.items.tensor_spec import TensorSpec
-from avizor_inference.repository.triton_config import parse_config
+from avizor_inference.repository.triton_config import OVERRIDES_FILE, parse_config
 
 IMAGE = TensorSpec(name="image", dtype="uint8", item_shape=(32, 32, 1))
 PROBABILITIES = TensorSpec(name="probabilities", dtype="float32", item_shape=(10,))

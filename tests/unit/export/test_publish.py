@@ -1,4 +1,4 @@
-"""publication/publish.py: a version appears whole or not at all, whoever else writes, and whatever is in the way."""
+"""repository/publication.py: a version appears whole or not at all, whoever else writes, and whatever is in the way."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from avizor_export.publication.publish import publish, staging
+from avizor_inference.repository.publication import publish, staging
 from avizor_inference.repository.triton_config import read_config
 from avizor_inference.repository.version_choice import choose_version
 
@@ -40,7 +40,7 @@ def test_a_killed_publisher_leaves_nothing_that_counts(tmp_path: Path) -> None:
     script = """
         import sys, time
         from pathlib import Path
-        from avizor_export.publication.publish import staging
+        from avizor_inference.repository.publication import staging
         with staging(Path(sys.argv[1]), "m") as stage:
             (stage.version_folder / "model.onnx").write_text("half")
             print("staged", flush=True)

@@ -15,9 +15,9 @@ from support.object_stores import S3
 from unit.pipeline.jobs import holder
 
 from avizor_inference.errors import JobError
+from avizor_inference.items.object_path import ObjectPath
 from avizor_pipeline.sinks import file_lock
 from avizor_pipeline.sinks.lock import hold_as_worker, job_lock
-from avizor_pipeline.sinks.object_path import ObjectPath
 from avizor_pipeline.sinks.output_files import publish, temporary_for
 
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
@@ -26,7 +26,7 @@ JOB = """
 import sys, tempfile
 from avizor_pipeline.sinks import lease
 from avizor_pipeline.sinks.lock import job_lock
-from avizor_pipeline.sinks.object_path import ObjectPath
+from avizor_inference.items.object_path import ObjectPath
 tempfile.tempdir, lease.RENEW_S = sys.argv[2], 0.05
 with job_lock(ObjectPath.parse(sys.argv[1])):
     print("held", flush=True)

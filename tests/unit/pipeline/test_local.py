@@ -21,6 +21,7 @@ from support.sounds import tone, write_wav
 from support.waiting import wait_until
 
 from avizor_inference.errors import JobError, ModelNotFound
+from avizor_inference.items.object_path import ObjectPath
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.runners.attempts import Task
 from avizor_pipeline.runners.local import LocalRunner
@@ -29,7 +30,6 @@ from avizor_pipeline.runners.worker_process import WorkerOptions
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard, shards
 from avizor_pipeline.sinks.lock import job_lock
-from avizor_pipeline.sinks.object_path import ObjectPath
 from avizor_pipeline.sinks.part_files import read_commit
 from avizor_pipeline.sources.open_source import open_source
 

@@ -12,13 +12,13 @@ from unit.pipeline.jobs import entry
 
 from avizor_inference.error_text import lacks_memory
 from avizor_inference.errors import EngineError, MediaError
+from avizor_inference.items.object_path import ObjectPath
 from avizor_pipeline.cli.batch import batch
 from avizor_pipeline.largest_files import LargestFiles
 from avizor_pipeline.memory_probe import MORE, Needs
 from avizor_pipeline.memory_share import MIB, _for_stores, fit, sizes_of
 from avizor_pipeline.plan import Plan
 from avizor_pipeline.process_memory import memory_use
-from avizor_pipeline.sinks.object_path import ObjectPath
 from avizor_pipeline.sinks.row_groups import GROUP_BYTES, ROW_GROUP, rows_in_group
 
 # 172 MiB for a worker with a row, 300 with 16, 556 with 32.

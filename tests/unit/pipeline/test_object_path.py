@@ -1,4 +1,4 @@
-"""sinks/object_path.py: the methods of a path, against a real server of S3."""
+"""items/object_path.py: the methods of a path, against a real server of S3."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from support.object_stores import S3
 
 from avizor_inference.digests import sha256_of_file
 from avizor_inference.errors import SettingsError
-from avizor_pipeline.sinks import object_path
-from avizor_pipeline.sinks.object_path import ObjectPath
+from avizor_inference.items import object_path
+from avizor_inference.items.object_path import ObjectPath
 from avizor_pipeline.sinks.output_files import (
     each_at_once,
     files_of,
@@ -116,8 +116,8 @@ def test_a_store_without_conditions_is_asked_before(setting: str, monkeypatch: p
 def test_a_large_file_is_sent_in_pieces_and_seen_only_when_the_last_has_come(
     monkeypatch: pytest.MonkeyPatch, s3: S3, out: ObjectPath
 ) -> None:
-    monkeypatch.setattr("avizor_pipeline.sinks.object_path._PUT_BYTES", 6 * 2**20)
-    monkeypatch.setattr("avizor_pipeline.sinks.object_path._PIECE_BYTES", 5 * 2**20)
+    monkeypatch.setattr("avizor_inference.items.object_path._PUT_BYTES", 6 * 2**20)
+    monkeypatch.setattr("avizor_inference.items.object_path._PIECE_BYTES", 5 * 2**20)
     path = out / "windows" / "large.parquet"
     temporary = temporary_for(path)
     temporary.write_bytes(os.urandom(12 * 2**20))
@@ -138,7 +138,7 @@ def test_a_large_file_is_sent_in_pieces_and_seen_only_when_the_last_has_come(
 def test_a_file_in_pieces_that_the_store_refuses_leaves_no_pieces(
     monkeypatch: pytest.MonkeyPatch, s3: S3, out: ObjectPath
 ) -> None:
-    monkeypatch.setattr("avizor_pipeline.sinks.object_path._PUT_BYTES", 6 * 2**20)
+    monkeypatch.setattr("avizor_inference.items.object_path._PUT_BYTES", 6 * 2**20)
     path = out / "windows" / "large.parquet"
     temporary = temporary_for(path)
     temporary.write_bytes(bytes(12 * 2**20))
@@ -158,8 +158,8 @@ def test_parquet_is_read_from_a_store_and_only_the_columns_that_are_asked_for(
     path = out / "windows" / "a.parquet"
     path.put(file.getvalue())
     assert pq.read_table(opened(path)).equals(table)
-    monkeypatch.setattr("avizor_pipeline.sinks.object_path._WHOLE_BYTES", 2**20)
-    monkeypatch.setattr("avizor_pipeline.sinks.object_path._BLOCK_BYTES", 2**16)
+    monkeypatch.setattr("avizor_inference.items.object_path._WHOLE_BYTES", 2**20)
+    monkeypatch.setattr("avizor_inference.items.object_path._BLOCK_BYTES", 2**16)
     assert pq.read_table(opened(path)).equals(table)
     s3.requests.clear()
     assert pq.read_table(opened(path), columns=["uri"])["uri"].equals(table["uri"])

@@ -11,9 +11,9 @@ from support.object_stores import S3
 from unit.pipeline.jobs import settings, write_shard
 
 from avizor_inference.errors import AvizorError, JobError, SettingsError, StoreUnavailable
+from avizor_inference.items.object_path import ObjectPath
 from avizor_inference.job_tables import TABLES
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.sinks.object_path import ObjectPath
 from avizor_pipeline.sinks.output_files import output_path
 from avizor_pipeline.sinks.output_folder import Planned, claimed, examine
 from avizor_pipeline.sinks.outside_datasets import check_outside

@@ -12,7 +12,7 @@ from support.open_files import no_more_files
 from unit.pipeline.jobs import write_shard
 
 from avizor_inference.errors import JobError
-from avizor_pipeline.sinks.object_path import ObjectPath
+from avizor_inference.items.object_path import ObjectPath
 from avizor_pipeline.sinks.part_files import Commit, PartWriter, SourceCount, find_damage, read_commit
 from avizor_pipeline.sinks.row_groups import ROW_GROUP
 

@@ -11,7 +11,7 @@ from support.object_stores import S3
 from avizor_inference.digests import sha256_of_file
 from avizor_inference.errors import JobError
 from avizor_inference.items.audio import Level
-from avizor_pipeline.sinks.object_path import ObjectPath
+from avizor_inference.items.object_path import ObjectPath
 from avizor_pipeline.sinks.part_files import part_path
 from avizor_pipeline.sinks.section_files import (
     FinishedSections,

@@ -1,4 +1,4 @@
-"""A place on an object store, with those methods of pathlib.Path that an output folder needs. Errors are OSErrors.
+"""A place on an object store, with those methods of pathlib.Path that what is kept there needs. Errors are OSErrors.
 
 A store has objects with names, and no folders: an object is visible when its PUT is complete, and it replaces one of its name.
 """
@@ -25,7 +25,7 @@ from avizor_inference.object_store import ENDPOINTS, in_words, place_of_url
 
 T = TypeVar("T")
 
-# Where results can be written.
+# Where can be written.
 SCHEMES = ("s3", "gs", "az")
 
 # Larger files are sent in pieces, a few at a time. They too become visible in one step, and memory is bounded by the pieces.
@@ -66,14 +66,14 @@ def _answer(path: ObjectPath, ask: Callable[[Any, str], T], *, patient: bool = T
 
 @dataclass(frozen=True, order=True)
 class ObjectPath:
-    """Names an object, or all objects below a name. root: URL of --out, without a slash at its end. key: below it."""
+    """Names an object, or all objects below a name. root: URL that the user gave, without a slash at its end. key: below it."""
 
     root: str
     key: str = ""
 
     @classmethod
     def parse(cls, url: str) -> ObjectPath:
-        """Return the place of a URL. Raises SettingsError if no results can be written there."""
+        """Return the place of a URL. Raises SettingsError if nothing can be written there."""
         scheme, _, rest = url.partition("://")
         bucket, *names = rest.rstrip("/").split("/")
         if scheme not in SCHEMES:
@@ -82,8 +82,8 @@ class ObjectPath:
             )
         if set("@?#") & set(rest):
             raise SettingsError(
-                f"a URL of {scheme}:// with @, ? or # may hold a password, and results name it; credentials are taken from the "
-                "environment: give BUCKET/PREFIX alone"
+                f"a URL of {scheme}:// with @, ? or # may hold a password, which would be shown; credentials are taken from "
+                "the environment: give BUCKET/PREFIX alone"
             )
         if not bucket or any(name in ("", ".", "..") for name in names) or not url.isprintable():
             raise SettingsError(f"{name_of(url)} names no place in a bucket; write {scheme}://BUCKET/PREFIX")
@@ -120,14 +120,26 @@ class ObjectPath:
 
     def names(self) -> list[str]:
         """Return the names directly below, of objects and of what has objects below it. Raises OSError."""
+        folders, objects = self._listed()
+        return sorted(folders + objects)
 
-        def names(store: Any, key: str) -> list[str]:
+    def objects(self) -> list[str]:
+        """Return the names of the objects directly below. Raises OSError."""
+        return sorted(self._listed()[1])
+
+    def folders(self) -> list[str]:
+        """Return the names directly below of what has objects below it. Raises OSError."""
+        return sorted(self._listed()[0])
+
+    def _listed(self) -> tuple[list[str], list[str]]:
+        def listed(store: Any, key: str) -> tuple[list[str], list[str]]:
             found = store.list_with_delimiter(key or None)
-            paths = [*found["common_prefixes"], *(each["path"] for each in found["objects"])]
             # Some tools make an object `PREFIX/`, so that their users see a folder.
-            return sorted(PurePosixPath(path).name for path in paths if path != key)
+            objects = [each["path"] for each in found["objects"] if each["path"] != key]
+            folders = [path for path in found["common_prefixes"] if path != key]
+            return [PurePosixPath(path).name for path in folders], [PurePosixPath(path).name for path in objects]
 
-        return _answer(self, names)
+        return _answer(self, listed)
 
     def files(self, suffix: str) -> list[ObjectPath]:
         """Return the objects directly below with this suffix, by name. Raises OSError."""
@@ -174,6 +186,16 @@ class ObjectPath:
             return digest.hexdigest()
 
         return _answer(self, digest)
+
+    def fetch(self, file: Path) -> None:
+        """Write the content to a local file, a block at a time. Raises OSError."""
+
+        def fetch(store: Any, key: str) -> None:
+            with file.open("wb") as local:
+                for block in store.get(key).stream(_BLOCK_BYTES):
+                    local.write(block)
+
+        _answer(self, fetch)
 
     def put(self, content: bytes, *, new: bool = False, version: Version | None = None, patient: bool = True) -> Version:
         """Write an object by one PUT; return its version.

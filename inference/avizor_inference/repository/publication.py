@@ -20,7 +20,7 @@ from pathlib import Path
 
 from avizor_inference.durable_files import sync_folder, write_text
 from avizor_inference.error_text import reason, remedy
-from avizor_inference.errors import ExportError, RepositoryError, VersionRefused
+from avizor_inference.errors import AvizorError, RepositoryError, VersionRefused
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.repository.triton_config import CONFIG_FILE, parse_config, serves_newest
 from avizor_inference.repository.version_choice import choosing, chosen_version, with_choice
@@ -47,20 +47,22 @@ class Staging:
 
 
 @contextmanager
-def staging(models: Path, name: str) -> Iterator[Staging]:
-    """Hold the name's lock and yield an empty staging folder for its next version. It is removed after the block.
+def staging(
+    models: Path, name: str, version: int | None = None, error: type[AvizorError] = RepositoryError
+) -> Iterator[Staging]:
+    """Hold the name's lock and yield an empty staging folder for a version. It is removed after the block.
 
-    Raises ExportError if the repository or the staging folder cannot be written.
+    version: None for the next one. error: is raised if the repository or the staging folder cannot be written.
     """
     try:
         models.mkdir(parents=True, exist_ok=True)
         models = models.resolve()
         with locked(models, name):
-            yield from _stage(models, name)
-    except OSError as error:
-        path = error.filename2 or error.filename or models  # of a rename, the place and not what is staged
-        what_to_do = remedy(error, "mend that, or move away what is there, and export again")
-        raise ExportError(f"{path}: {reason(error)}; nothing was published under {name!r}: {what_to_do}") from error
+            yield from _stage(models, name, version)
+    except OSError as refused:
+        path = refused.filename2 or refused.filename or models  # of a rename, the place and not what is staged
+        what_to_do = remedy(refused, "mend that, or move away what is there, and try again")
+        raise error(f"{path}: {reason(refused)}; nothing was published under {name!r}: {what_to_do}") from refused
 
 
 @contextmanager
@@ -135,13 +137,13 @@ def write_whole(path: Path, text: str) -> None:
     write_text(path, text, path.with_name(f".{path.name}.new"))
 
 
-def _stage(models: Path, name: str) -> Iterator[Staging]:
+def _stage(models: Path, name: str, version: int | None) -> Iterator[Staging]:
     beside, inside, hidden = _staging_folders(models, name)
     for folder in (beside, inside, hidden):
         if folder.is_dir():  # rmtree opens what is there, and waits for a pipe
             shutil.rmtree(folder, ignore_errors=True)  # left by a publication that was killed
     root = beside if _can_rename_into(beside, models, name) else inside if inside.parent.is_dir() else hidden
-    stage = Staging(root, name, _next_version(models, name))
+    stage = Staging(root, name, version or _next_version(models, name))
     try:
         stage.version_folder.mkdir(parents=True)
         yield stage
