@@ -11,6 +11,7 @@ import click
 from avizor_inference.checks.check_version import check_model, model_notes
 from avizor_inference.errors import AvizorError
 from avizor_inference.load_cli import load, rollback
+from avizor_inference.model_store.cli import pull_command, push_command
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import CONFIG_FILE, read_config
@@ -78,6 +79,8 @@ def check(group_folder: Path, folder: Path | None, names: tuple[str, ...]) -> No
 
 models.add_command(load)
 models.add_command(rollback)
+models.add_command(push_command)
+models.add_command(pull_command)
 
 
 def _print_empty(repository: ModelRepository) -> None:

@@ -132,6 +132,10 @@ def test_an_object_store(folder: Path, store: Mapping[str, str]) -> None:
     run_shown(text("object-store"), folder, store)
 
 
+def test_shared_models(folder: Path, store: Mapping[str, str]) -> None:
+    run_shown(text("share-models"), folder, store)
+
+
 @pytest.mark.slow
 def test_a_cluster(folder: Path, store: Mapping[str, str]) -> None:
     """A cluster of two nodes stands for the machines that the page starts: they have the store's variables, too."""

@@ -123,11 +123,18 @@ class Calibration(Strict):
     def read(cls, path: Path, manifest: Manifest) -> Calibration:
         """Read a calibration and compare it with its name and with the manifest. Raises VersionRefused if they differ."""
         try:
-            calibration = cls.from_json(read_regular(path))
+            content = read_regular(path)
         except OSError as error:
             raise VersionRefused(
                 f"{path}: cannot be read ({reason(error)}); {remedy(error, f'restore it, or {_REMEDY}')}"
             ) from error
+        return cls.of_bytes(content, path.stem, str(path), manifest)
+
+    @classmethod
+    def of_bytes(cls, content: bytes, identifier: str, path: str, manifest: Manifest) -> Calibration:
+        """Read the content of a calibration's file. identifier: by its name. path: for messages. See `read`."""
+        try:
+            calibration = cls.from_json(content)
         except ValueError as error:
             raise VersionRefused(f"{path} is not a calibration: {validation_message(error)}; {_REMEDY}") from error
         if calibration.model_sha256 != manifest.model_sha256:
@@ -135,7 +142,7 @@ class Calibration(Strict):
                 f"{path} was made with another model.onnx (sha256 {calibration.model_sha256[:12]}..., here "
                 f"{manifest.model_sha256[:12]}...); {_REMEDY}"
             )
-        if calibration.id != path.stem:
+        if calibration.id != identifier:
             raise VersionRefused(f"{path} was changed: its digest begins with {calibration.id}; restore it, or {_REMEDY}")
         return calibration
 

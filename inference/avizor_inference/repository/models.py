@@ -226,7 +226,8 @@ def check_on_disk(repository: Path) -> None:
     """Raise RepositoryError for the URL of an object store."""
     if is_url(repository):
         raise RepositoryError(
-            f"{url_of(repository)}: a model repository is a folder on a disk; copy it there, and name that folder"
+            f"{url_of(repository)}: a model repository is a folder on a disk; name one, and bring the models there: "
+            f"`avizor models pull --from URL`"
         )
 
 

@@ -38,7 +38,8 @@ def test_age_is_told_in_the_largest_unit_that_fits(ago: timedelta, text: str) ->
 
 def test_a_repository_in_an_object_store_is_refused_with_what_to_do() -> None:
     told = CliRunner().invoke(command, ["--models", "s3://bucket/models"], catch_exceptions=True).exception
-    assert str(told) == "s3://bucket/models: a model repository is a folder on a disk; copy it there, and name that folder"
+    remedy = "name one, and bring the models there: `avizor models pull --from URL`"
+    assert str(told) == f"s3://bucket/models: a model repository is a folder on a disk; {remedy}"
 
 
 def test_a_broken_model_keeps_its_row_and_the_others_stay_aligned(models: Path, tmp_path: Path) -> None:

@@ -1,0 +1,156 @@
+"""Copy a version of a model from an object store into a repository, where it appears by one rename, as an export does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+from avizor_inference.checks.check_version import check_version
+from avizor_inference.errors import RepositoryError
+from avizor_inference.items.object_path import ObjectPath
+from avizor_inference.model_store.active import active_at
+from avizor_inference.model_store.stored_model import StoredModel, in_words
+from avizor_inference.repository.calibration import ID_PATTERN, Calibration
+from avizor_inference.repository.calibration_store import (
+    ACTIVE_FILE,
+    CALIBRATIONS_FOLDER,
+    ActiveCalibrations,
+    activate,
+    calibration_path,
+    read_active,
+    store,
+)
+from avizor_inference.repository.config_text import with_digests
+from avizor_inference.repository.manifest import Manifest
+from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.repository.publication import Staging, publish, staging
+from avizor_inference.repository.triton_config import CONFIG_FILE, LABELS_FILE, OVERRIDES_FILE, serves_newest
+from avizor_inference.repository.version_choice import without_choice
+
+# Names of files of a version. Others are no files of ours, and are left.
+_FILE = re.compile(r"\w[\w.-]*")
+_CALIBRATION = ".json"
+
+
+class Pulled(NamedTuple):
+    """Says what was copied. is_new: the version itself; else it was here. calibrations: that were not here.
+
+    notes: what may surprise.
+    """
+
+    version: ModelVersion
+    is_new: bool
+    calibrations: int
+    notes: tuple[str, ...]
+
+
+def pull(stored: StoredModel, version: int | None, models: Path) -> Pulled:
+    """Bring a version of a stored model into a repository, which is made if it is missing, or its new calibrations.
+
+    version: None for the one that the store's config.pbtxt serves. The version is checked before it is visible. A model that is
+    here keeps its config.pbtxt. Raises ModelNotFound, RepositoryError, and changes nothing then.
+    """
+    with in_words(stored.place):
+        number, name = stored.chosen(version), stored.place.name
+        manifest = stored.versions[number]
+    with staging(models, name, number) as staged:
+        here = _versions(models, name)
+        if number in here:
+            return _with_calibrations(stored, manifest, here[number])
+        if here:
+            _check_that_it_fits(stored, manifest, here[max(here)])
+        with in_words(stored.place):
+            _fetch(stored, staged, models)
+        if problems := check_version(ModelVersion(name, number, staged.version_folder)):
+            raise RepositoryError(f"{stored.place}: {'; '.join(problems)}. Nothing was changed here; push that version again")
+        fetched = ModelVersion(name, number, publish(staged, models).folder)
+    is_served = serves_newest(fetched.config, number) and number >= max(here, default=0)
+    notes = (
+        () if is_served else (f"another version is served here; to change that: avizor models load {name} --version {number}",)
+    )
+    return Pulled(fetched, True, len(fetched.calibration_ids()), notes)
+
+
+def _versions(models: Path, name: str) -> dict[int, ModelVersion]:
+    """Return the versions of a model that are here."""
+    repository = ModelRepository(models)
+    return {number: repository.version(name, number) for number in (repository.versions(name) if repository.has(name) else ())}
+
+
+def _check_that_it_fits(stored: StoredModel, manifest: Manifest, newest: ModelVersion) -> None:
+    if newest.manifest.interface != manifest.interface:
+        raise RepositoryError(
+            f"version {manifest.version} at {stored.place} has other inputs, outputs or labels than version {newest.version} "
+            "here; nothing was changed. Pull it into another repository: --models"
+        )
+
+
+def _with_calibrations(stored: StoredModel, manifest: Manifest, version: ModelVersion) -> Pulled:
+    """Add the calibrations that a version here does not have, and activate those that are active in the store and new here."""
+    if version.manifest != manifest:
+        raise RepositoryError(
+            f"{version.folder} is another version {version.version} than {stored.place} has, which was made "
+            f"{manifest.provenance.created:%Y-%m-%d %H:%M} UTC; nothing was changed. Pull it into another repository: --models"
+        )
+    folder = stored.place / str(version.version) / CALIBRATIONS_FOLDER
+    known = set(version.calibration_ids())
+    with in_words(folder):
+        active, _ = active_at(folder)  # before the files: all that it names are there
+        new = {each: _calibration(folder, each, manifest) for each in _ids(folder) if each not in known}
+        for calibration in new.values():
+            store(version.folder, calibration)
+        for identifier in active.ids().values():
+            if identifier in new:
+                activate(version.folder, new[identifier])
+    return Pulled(version, False, len(new), _other_choices(version, active))
+
+
+def _other_choices(version: ModelVersion, there: ActiveCalibrations) -> tuple[str, ...]:
+    here = read_active(version.folder).ids()
+    return tuple(
+        f"for {kind} another one is active here; to change that: avizor calibrate {version.name} --activate-id {identifier}"
+        for kind, identifier in sorted(there.ids().items())
+        if here.get(kind) != identifier
+    )
+
+
+def _ids(folder: ObjectPath) -> list[str]:
+    names = (path.stem for path in map(PurePath, folder.objects()) if path.suffix == _CALIBRATION)
+    return [name for name in names if re.fullmatch(ID_PATTERN, name)]
+
+
+def _calibration(folder: ObjectPath, identifier: str, manifest: Manifest) -> Calibration:
+    path = folder / f"{identifier}.json"
+    return Calibration.of_bytes(path.read_bytes(), identifier, str(path), manifest)
+
+
+def _fetch(stored: StoredModel, staged: Staging, models: Path) -> None:
+    """Copy the files of a version, its calibrations, and what goes with them, into the staging folder."""
+    folder = stored.place / str(staged.version)
+    for name in filter(_FILE.fullmatch, folder.objects()):
+        (folder / name).fetch(staged.version_folder / name)
+    calibrations = staged.version_folder / CALIBRATIONS_FOLDER
+    if CALIBRATIONS_FOLDER in folder.folders():
+        calibrations.mkdir()
+        active, state = active_at(folder / CALIBRATIONS_FOLDER)  # before the files: all that it names are there
+        for identifier in _ids(folder / CALIBRATIONS_FOLDER):
+            (folder / CALIBRATIONS_FOLDER / f"{identifier}.json").fetch(calibration_path(staged.version_folder, identifier))
+        if state:
+            (calibrations / ACTIVE_FILE).write_text(active.to_json(), encoding="utf-8")
+    if LABELS_FILE in stored.place.objects():
+        (stored.place / LABELS_FILE).fetch(staged.model_folder / LABELS_FILE)
+    _write_config(stored, staged, models / staged.name / CONFIG_FILE)
+
+
+def _write_config(stored: StoredModel, staged: Staging, here: Path) -> None:
+    """Write config.pbtxt: that of the model that is here, or else that of the store, without its choice of a version."""
+    if here.is_file():
+        text = here.read_text(encoding="utf-8")
+    else:
+        overrides = stored.overrides()
+        if overrides:
+            (staged.model_folder / OVERRIDES_FILE).write_text(overrides, encoding="utf-8")
+        text = without_choice(stored.config or "", overrides, str(stored.place / CONFIG_FILE))
+    digests = {staged.version: stored.versions[staged.version].model_sha256}
+    (staged.model_folder / CONFIG_FILE).write_text(with_digests(text, digests, str(here)), encoding="utf-8")

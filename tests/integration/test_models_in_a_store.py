@@ -1,0 +1,331 @@
+"""`avizor models push` and `pull` over a real server of S3: what counts is whole, and what is there is never lost."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from integration.disks import mount
+from support.object_stores import S3, reached, s3_server
+
+from avizor_inference.checks.check_version import check_model
+from avizor_inference.cli import models as command
+from avizor_inference.digests import sha256_of_file
+from avizor_inference.engines.base import InferRequest
+from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.errors import AvizorError, ModelNotFound, RepositoryError, SettingsError
+from avizor_inference.repository.calibration import Calibration
+from avizor_inference.repository.calibration_store import activate, store
+from avizor_inference.repository.config_text import with_digests
+from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.repository.version_choice import choose_version
+
+# Runs a command that is killed before its AT-th request that writes to the store, or after it.
+KILLED = """
+import os, signal, avizor_cli.main
+from avizor_inference.items.object_path import ObjectPath
+put, done = ObjectPath.put, []
+def killed(path, *given, **named):
+    done.append(path)
+    if len(done) == AT and not AFTER:
+        os.kill(os.getpid(), signal.SIGKILL)
+    written = put(path, *given, **named)
+    if len(done) == AT and AFTER:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return written
+ObjectPath.put = killed
+avizor_cli.main.main()
+"""
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    with s3_server() as server, reached(server, monkeypatch):
+        yield server
+
+
+@pytest.fixture
+def own(models: Path, tmp_path: Path) -> Path:
+    """A repository of a classifier and an autoencoder with a calibration, to change."""
+    for name in ("digits", "transfers"):
+        shutil.copytree(models / name, tmp_path / "models" / name)
+    return tmp_path / "models"
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(command, [str(word) for word in words], catch_exceptions=True)
+
+
+def said(*words: object) -> str:
+    result = run(*words)
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return result.output
+
+
+def refusal(*words: object) -> AvizorError:
+    error = run(*words).exception
+    assert isinstance(error, AvizorError), error
+    return error
+
+
+def push(models: Path, s3: S3, *words: object) -> str:
+    return said("push", *words, "--to", s3.url("kept"), "--models", models)
+
+
+def pull(models: Path, s3: S3, *words: object) -> str:
+    return said("pull", *words, "--from", s3.url("kept"), "--models", models)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """The content of each file that a reader sees, by its path."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {str(path): (folder / path).read_bytes() for path in paths if not any(part.startswith(".") for part in path.parts)}
+
+
+def add_version(own: Path, models: Path, number: int, text: str = "") -> None:
+    """Add a version of `digits` to a repository, with the same network. text: in the graph, so that its digest is another."""
+    folder = models / "digits" / str(number)
+    shutil.copytree(own / "digits" / "1", folder)
+    graph = onnx.load(folder / "model.onnx")
+    graph.doc_string = text or f"version {number}"
+    onnx.save(graph, folder / "model.onnx")
+    sha256, size = sha256_of_file(folder / "model.onnx"), (folder / "model.onnx").stat().st_size
+    changed = {"version": number, "model_sha256": sha256, "model_bytes": size}
+    manifest = json.loads((folder / "manifest.json").read_text()) | changed
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    config = models / "digits" / "config.pbtxt"
+    if not config.exists():
+        shutil.copy(own / "digits" / "config.pbtxt", config)
+        shutil.copy(own / "digits" / "labels.txt", config.parent)
+    config.write_text(with_digests(config.read_text(), {number: sha256}, "config.pbtxt"))
+
+
+def keys(s3: S3) -> dict[str, str]:
+    """The objects of the store, with what tells one content from another."""
+    return {each["Key"]: each["ETag"] for each in s3.client.list_objects_v2(Bucket=s3.bucket).get("Contents", [])}
+
+
+def other_calibration(version: ModelVersion, score: float) -> Calibration:
+    """Another calibration of the version, which becomes the active one."""
+    (first,) = version.calibrations()
+    made = Calibration.model_validate(first.model_dump() | {"sources": {"a": tuple((score + n,) for n in range(30))}})
+    store(version.folder, made)
+    activate(version.folder, made)
+    return made
+
+
+def test_what_is_pushed_and_pulled_is_the_same_and_answers(own: Path, tmp_path: Path, s3: S3) -> None:
+    assert push(own, s3).splitlines()[0].startswith(f"digits: {s3.url('kept')}/digits/1 is there now (")
+    there = tmp_path / "there" / "models"
+    printed = pull(there, s3)
+    assert printed.splitlines()[0].startswith(f"digits: {there}/digits/1 is here now (")
+    assert files(there) == files(own)
+    assert [check_model(ModelRepository(there), name) for name in ("digits", "transfers")] == [[], []]
+    with EmbeddedEngine(there) as engine:
+        (name, tensor), *_ = engine.spec("transfers").inputs.items()
+        score = engine.infer(InferRequest("transfers", {name: np.zeros((2, *tensor.item_shape), tensor.dtype)}, ("score",)))
+    assert score["score"].shape == (2, 1)
+
+
+def test_what_is_there_is_not_sent_again(own: Path, tmp_path: Path, s3: S3) -> None:
+    push(own, s3, "digits")
+    s3.requests.clear()
+    assert push(own, s3, "digits") == f"digits: {s3.url('kept')}/digits/1 was there\n"
+    sent = {path for method, path, _ in s3.requests if method == "PUT" and path.endswith("onnx")}
+    assert len(sent) <= 1  # the question whether it may be written
+    there = tmp_path / "there"
+    pull(there, s3, "digits")
+    s3.requests.clear()
+    assert pull(there, s3, "digits") == f"digits: {there}/digits/1 was here\n"
+    assert not [path for _, path, _ in s3.requests if path.endswith("onnx")]
+
+
+def test_a_second_version_takes_over_where_it_is_pulled(own: Path, tmp_path: Path, s3: S3) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for number in (1, 2):
+        add_version(own, here, number)
+        push(here, s3)
+        pull(there, s3)
+        assert ModelRepository(there).served("digits").version == number
+        assert check_model(ModelRepository(there), "digits") == []
+
+
+def test_a_choice_travels_with_a_push_and_lasts_where_it_was_made(own: Path, tmp_path: Path, s3: S3) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for number in (1, 2):
+        add_version(own, here, number)
+        push(here, s3)
+    pull(there, s3, "digits", "--version", 1)
+    choose_version(here / "digits", 1)
+    push(here, s3)
+    assert pull(tmp_path / "new", s3).startswith(f"digits: {tmp_path}/new/digits/1 is here now")
+    choose_version(there / "digits", 1)
+    note = "  note: another version is served here; to change that: avizor models load digits --version 2\n"
+    assert pull(there, s3, "digits", "--version", 2).endswith(note)
+    assert ModelRepository(there).served("digits").version == 1
+    assert ModelRepository(there).versions("digits") == [1, 2]
+
+
+def test_a_version_of_the_same_number_is_never_replaced(own: Path, tmp_path: Path, s3: S3) -> None:
+    here, other = tmp_path / "here", tmp_path / "other"
+    add_version(own, here, 1)
+    add_version(own, other, 1, "another training")
+    push(here, s3)
+    kept = keys(s3)
+    told = refusal("push", "--to", s3.url("kept"), "--models", other)
+    assert isinstance(told, RepositoryError)
+    assert "has another version 1, made" in str(told)
+    assert keys(s3) == kept
+    before = files(other)
+    assert "is another version 1 than" in str(refusal("pull", "--from", s3.url("kept"), "--models", other))
+    assert files(other) == before
+
+
+def test_two_pushes_at_once_of_other_versions_both_count(own: Path, tmp_path: Path, s3: S3) -> None:
+    here = [tmp_path / "a", tmp_path / "b"]
+    for folder, number in zip(here, (1, 2), strict=True):
+        add_version(own, folder, number)
+    threads = [threading.Thread(target=push, args=(folder, s3)) for folder in here]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pull(tmp_path / "there", s3, "digits", "--version", 1)
+    pull(tmp_path / "there", s3, "digits", "--version", 2)
+    assert check_model(ModelRepository(tmp_path / "there"), "digits") == []
+
+
+def test_calibrations_follow_their_version(own: Path, tmp_path: Path, s3: S3) -> None:
+    push(own, s3, "transfers")
+    there = tmp_path / "there"
+    pull(there, s3, "transfers")
+    here = ModelRepository(own).version("transfers")
+    first = here.calibrations()[0]
+    second = other_calibration(here, 5.0)
+    assert push(own, s3, "transfers").endswith("was there, with 1 new calibration\n")
+    assert pull(there, s3, "transfers").endswith("was here, with 1 new calibration\n")
+    served = ModelRepository(there).version("transfers")
+    assert served.calibrations() == (second,)
+    activate(here.folder, first)  # back to the first one: the store follows, and who pulls is told
+    push(own, s3, "transfers")
+    note = f"another one is active here; to change that: avizor calibrate transfers --activate-id {first.id}"
+    assert note in pull(there, s3, "transfers")
+    assert served.calibrations() == (second,)
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("after", [False, True])
+def test_a_push_that_is_killed_at_any_request_leaves_nothing_half_and_goes_on(
+    own: Path, tmp_path: Path, s3: S3, *, after: bool
+) -> None:
+    words, at = ["models", "push", "transfers", "--to", s3.url("kept"), "--models", str(own)], 0
+    is_killed = True
+    while is_killed:
+        at += 1
+        for key in keys(s3):
+            s3.client.delete_object(Bucket=s3.bucket, Key=key)
+        script = KILLED.replace("AT", str(at)).replace("AFTER", str(after))
+        ended = subprocess.run([sys.executable, "-c", script, *words], check=False, capture_output=True, timeout=120)
+        is_killed = ended.returncode == -signal.SIGKILL
+        assert is_killed or ended.returncode == 0, ended.stderr
+        there = tmp_path / f"there-{at}"
+        if (early := run("pull", "transfers", "--from", s3.url("kept"), "--models", there)).exit_code:
+            assert isinstance(early.exception, ModelNotFound)
+            assert is_killed
+            assert files(there) == {}
+            push(own, s3, "transfers")
+            pull(there, s3, "transfers")
+        assert files(there / "transfers") == files(own / "transfers")
+    assert at > 6
+
+
+def test_a_file_that_was_changed_in_the_store_is_not_taken(own: Path, tmp_path: Path, s3: S3) -> None:
+    push(own, s3, "digits")
+    s3.put("kept/digits/1/model.onnx", (own / "digits/1/model.onnx").read_bytes()[:-1] + b"x")
+    there = tmp_path / "there"
+    told = refusal("pull", "--from", s3.url("kept"), "--models", there)
+    assert "is not the file its manifest describes" in str(told)
+    assert "Nothing was changed here" in str(told)
+    assert files(there) == {}
+
+
+def test_a_version_that_is_damaged_here_is_not_sent(own: Path, s3: S3) -> None:
+    (own / "digits/1/model.onnx").write_bytes(b"damaged")
+    assert "Nothing was sent" in str(refusal("push", "digits", "--to", s3.url("kept"), "--models", own))
+    assert not [method for method, _, _ in s3.requests if method == "PUT"]
+
+
+def test_a_full_disk_leaves_the_repository_as_it_was(own: Path, tmp_path: Path, s3: S3) -> None:
+    push(own, s3, "digits")
+    (tmp_path / "small").mkdir()
+    mount(small := tmp_path / "small", "size=200k")
+    try:
+        told = refusal("pull", "digits", "--from", s3.url("kept"), "--models", small / "models")
+        assert "no space left on device" in str(told)
+        assert files(small) == {}
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_a_store_that_refuses_or_is_away_is_told_in_words(own: Path, s3: S3) -> None:
+    def refused(request: dict[str, Any]) -> tuple[str, bytes] | None:
+        if request["REQUEST_METHOD"] == "PUT":
+            return "403 Forbidden", b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+        return None
+
+    s3.fault = refused
+    told = refusal("push", "digits", "--to", s3.url("kept"), "--models", own)
+    assert "the store refuses it (AccessDenied)" in str(told)
+    s3.fault = None
+    push(own, s3, "digits")
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "problem"),
+    [
+        (["push", "--to", "/srv/models"], SettingsError, "is no object store; give s3://"),
+        (["pull", "--from", "http://host/models"], SettingsError, "is no object store; give s3://"),
+        (["pull", "--from", "s3://recordings/none"], ModelNotFound, "holds no models"),
+        (["pull", "x", "--from", "s3://recordings/none"], ModelNotFound, "holds no version of a model"),
+        (["push", "--version", "1", "--to", "s3://recordings/x"], SettingsError, "--version is of one model"),
+        (["push", "nobody", "--to", "s3://recordings/x"], ModelNotFound, "no model named 'nobody'"),
+    ],
+)
+def test_what_cannot_be_done_is_said(own: Path, s3: S3, words: list[str], error: type[AvizorError], problem: str) -> None:
+    told = refusal(*words, "--models", own)
+    assert isinstance(told, error)
+    assert problem in str(told)
+
+
+def test_a_version_that_the_store_does_not_have_is_named(own: Path, tmp_path: Path, s3: S3) -> None:
+    push(own, s3, "digits")
+    told = refusal("pull", "digits", "--version", 7, "--from", s3.url("kept"), "--models", tmp_path / "there")
+    assert str(told) == f"{s3.url('kept')}/digits has no version 7; it has 1"
+
+
+def test_other_inputs_need_another_name(own: Path, tmp_path: Path, s3: S3) -> None:
+    push(own, s3, "digits")
+    odd = tmp_path / "odd" / "digits"
+    shutil.copytree(own / "digits", odd)
+    (odd / "1").rename(odd / "2")
+    manifest = json.loads((odd / "2/manifest.json").read_text())
+    manifest |= {"version": 2, "labels": [f"other {n}" for n in range(10)]}
+    (odd / "2/manifest.json").write_text(json.dumps(manifest))
+    (odd / "labels.txt").write_text("".join(f"other {n}\n" for n in range(10)))
+    text = (odd / "config.pbtxt").read_text().replace("avizor_model_sha256_1", "avizor_model_sha256_2")
+    (odd / "config.pbtxt").write_text(text)
+    told = refusal("push", "digits", "--to", s3.url("kept"), "--models", odd.parent)
+    assert "has other inputs, outputs or labels in version 1" in str(told)
+    assert not filecmp.cmp(odd / "labels.txt", own / "digits/labels.txt")
