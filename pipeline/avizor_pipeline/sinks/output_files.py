@@ -5,7 +5,6 @@ On a disk a file becomes visible by one rename, after it was flushed; on a store
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 from collections import deque
@@ -147,20 +146,8 @@ def sync(folder: OutputPath) -> None:
 
 
 def opened(path: OutputPath) -> Path | BinaryIO:
-    """Return what Parquet readers read. Raises OSError.
-
-    A small object is copied to memory of Arrow. It would let go of what is Python's in a thread of its own, perhaps as the
-    process ends, which that aborts.
-    """
-    if isinstance(path, Path):
-        return path
-    file = path.open()
-    if not isinstance(file, io.BytesIO):
-        return file
-    memory = pa.BufferOutputStream()
-    memory.write(file.getbuffer())
-    copy: BinaryIO = pa.BufferReader(memory.getvalue())
-    return copy
+    """Return what Parquet readers read. Raises OSError."""
+    return path if isinstance(path, Path) else path.open()
 
 
 def read_part(

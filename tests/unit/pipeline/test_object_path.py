@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -216,13 +218,44 @@ def test_what_is_read_at_once_comes_in_order_and_is_not_read_far_ahead(out: Obje
     assert list(found) == [(number, 2 * number) for number in range(1, 1000)]
 
 
-def test_a_small_object_is_read_by_arrow_without_a_file_of_python(out: ObjectPath) -> None:
-    """Arrow's threads let go of such a file when it has been read: one in seven processes that ended then was aborted."""
+ENDS = """
+import os, sys
+from avizor_pipeline.sinks.object_path import ObjectPath
+from avizor_pipeline.sinks.output_files import part_batches, read_part
+part, codes = ObjectPath.parse(sys.argv[1]), []
+for _ in range(24):
+    if not (process := os.fork()):
+        assert sum(batch.num_rows for batch in part_batches(part, ["uri"])) == 1
+        assert read_part(part, ["uri"]).to_pydict() == {"uri": ["a.wav"]}
+        sys.exit()
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+print(set(codes))
+"""
+
+
+def test_a_process_that_has_read_a_small_object_and_ends_is_not_aborted(out: ObjectPath) -> None:
+    """Arrow's threads let go of a file of Python when it has been read: one in eight processes that ended then was aborted."""
     pq.write_table(pa.table({"uri": ["a.wav"]}), written := io.BytesIO())
     (out / "part.parquet").put(written.getvalue())
-    file = opened(out / "part.parquet")
-    assert isinstance(file, pa.BufferReader)
-    assert pq.read_table(file).to_pydict() == {"uri": ["a.wav"]}
+    ended = subprocess.run([sys.executable, "-c", ENDS, str(out / "part.parquet")], capture_output=True, text=True, timeout=120)
+    assert ended.stdout == "{0}\n", ended.stderr
+
+
+def test_a_small_object_is_read_by_arrow_in_the_thread_that_asks(out: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    readers, whole = set[int](), ObjectPath.open
+
+    class Seen(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            readers.add(threading.get_ident())
+            return super().read(size)
+
+    monkeypatch.setattr(ObjectPath, "open", lambda part: Seen(whole(part).read()))
+    rows = pa.table({"uri": ["a.wav", "b.wav"], "score": [0.5, 2.0]})
+    pq.write_table(rows, written := io.BytesIO(), row_group_size=1)
+    (out / "part.parquet").put(written.getvalue())
+    assert read_part(out / "part.parquet").equals(rows)
+    assert [batch.num_rows for batch in part_batches(out / "part.parquet", ["uri"], 1)] == [1, 1]
+    assert readers == {threading.get_ident()}
 
 
 def test_a_large_object_is_read_by_arrow_in_the_thread_that_asks(out: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
