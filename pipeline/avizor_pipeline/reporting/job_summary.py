@@ -41,6 +41,7 @@ class JobSummary(Strict):
     gone_files: int = Field(description="of `files`, those that are not there any more; their rows stay")
     windows: int
     dead_letters: int
+    earlier_dead_letters: int = Field(description="of `dead_letters`, those of earlier runs")
     left_out: dict[str, int] = Field(description="kind of file -> number that was not read")
     clipped: int = Field(description="files with samples beyond full scale")
     peak: float = Field(description="largest magnitude in them; 0 if there are none")
@@ -68,6 +69,7 @@ def summarise(
         gone_files=outcome.changes.gone.count,
         windows=outcome.windows,
         dead_letters=outcome.dead_letters,
+        earlier_dead_letters=outcome.earlier_dead_letters,
         left_out=dict(sorted(outcome.left_out.counts.items())),
         clipped=outcome.clipped,
         peak=outcome.peak,

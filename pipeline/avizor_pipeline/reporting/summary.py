@@ -71,7 +71,15 @@ def summary_lines(
         yield f"left out: {outcome.left_out}"
     if outcome.dead_letters:
         unread, them = counted_of(outcome.dead_letters, outcome.noun), "it" if outcome.dead_letters == 1 else "them"
-        yield f"{unread} could not be read: see {out}/dead_letters/*.parquet; correct {them}, then: avizor retry {out}"
+        before = outcome.earlier_dead_letters
+        told = (
+            ""
+            if not before
+            else ", in earlier runs"
+            if before == outcome.dead_letters
+            else f", {before} of them in earlier runs"
+        )
+        yield f"{unread} could not be read{told}: see {out}/dead_letters/*.parquet; correct {them}, then: avizor retry {out}"
         yield from dead_letter_lines(out, outcome.dead_letters)
     written = ("windows/", "recordings/", *["dead_letters/"] * bool(outcome.dead_letters), *derived, SUMMARY_FILE)
     yield f"results in {out}: {', '.join(written)}"

@@ -78,8 +78,13 @@ def test_files_that_are_gone_count_by_what_the_tables_have_of_them(models: Path,
     told = json.loads(batch(data, models, out, "--dry-run", "--json").stdout)
     assert (told["files"], told["items"], told["unreadable"], told["shards_left"]) == (6, 5, 0, 1)
     assert (told["finished_items"], told["finished_dead_letters"]) == (4, 1)
-    after = json.loads(batch(data, models, out, "--json").stdout)
+    run = batch(data, models, out, "--json")
+    after = json.loads(run.stdout)
     assert (told["windows"], after["files"]) == (after["windows"], 6)
+    assert (run.returncode, after["dead_letters"], after["earlier_dead_letters"]) == (3, 1, 1)
+    assert "1 file could not be read, in earlier runs: see " in batch(data, models, out).stdout
+    (data / "a" / "cut.wav").write_bytes(b"RIFF")
+    assert "2 files could not be read, 1 of them in earlier runs: see " in batch(data, models, out).stdout
 
 
 @pytest.mark.slow
