@@ -224,8 +224,8 @@ def test_callers_of_a_worker_that_has_stopped_are_not_cancelled_by_one_that_stop
         gateway(models, "--alpha", 0.05, "--workers", 2, log=log) as running,
         far_network(int(running.address.rpartition(":")[2]), seconds=0.06) as port,
     ):
-        load = Load(replace(running, address=f"127.0.0.1:{port}"), 16, until="UNAVAILABLE")
-        while load.ended["OK"] < 64:
+        load = Load(replace(running, address=f"127.0.0.1:{port}"), 8, until="UNAVAILABLE")
+        while load.ended["OK"] < 32:
             time.sleep(0.01)
         late = workers(running)[0]
         running.process.terminate()
