@@ -8,6 +8,7 @@ from functools import cache
 from itertools import chain
 
 from avizor_inference.anomaly.calibration_text import cross_fitted_note
+from avizor_inference.anomaly.drift import DriftDetector
 from avizor_inference.anomaly.p_values import for_each_source, level, recordings_needed, require_alpha, under_calibrated
 from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.errors import CalibrationError
@@ -30,9 +31,12 @@ class AnomalyMetrics:
         self._shown: dict[str, str] = {}  # id of the calibration in use, by model
         self._warned: set[str] = set()  # ids of calibrations
         self._too_small: set[str] = set()  # the same
+        self._drifts: dict[tuple[str, str], DriftDetector] = {}  # by model and label of the source
+        self._not_followed: set[str] = set()  # models whose calibration says nothing of drift
         # A look-up by labels takes as long as all else that is done to a metric.
         self._scored, self._not_judged = cache(metrics.scored.labels), cache(metrics.not_judged.labels)
         self._anomalies, self._p_value = cache(metrics.anomalies.labels), cache(metrics.p_value.labels)
+        self._drift = cache(metrics.drift.labels)
 
     def start(self, calibrations: Mapping[str, Sequence[Calibration]]) -> None:
         """Show the series of every calibrated model from the start, at 0: a rate needs a first value to rise from.
@@ -85,6 +89,7 @@ class AnomalyMetrics:
             self._metrics.not_judged.labels(name, source)
             self._metrics.anomalies.labels(name, source)
             self._metrics.alarms.labels(name, source)
+            self._metrics.drift.labels(name, source)
 
     def judged_by(self, model: str, calibration: Calibration) -> None:
         """Show which calibration the verdicts on a model come from."""
@@ -93,6 +98,7 @@ class AnomalyMetrics:
         if model in self._shown:
             self._metrics.calibration_info.remove(model, self._shown[model])
         self._shown[model] = calibration.id
+        self._follow_anew(model, calibration)
         self._metrics.calibration_info.labels(model, calibration.id).set(1)
         self._metrics.calibration_created.labels(model).set(calibration.created.timestamp())
 
@@ -106,6 +112,25 @@ class AnomalyMetrics:
         self._p_value(model).observe(verdict.p_value)
         if verdict.is_anomaly(self._alpha, self._confidence):
             self._anomalies(model, label).inc()
+        if model not in self._not_followed:
+            self._add_to_drift(model, label, verdict.p_value, verdict)
+
+    def _add_to_drift(self, model: str, label: str, p_value: float, verdict: Verdict) -> None:
+        drift = self._drifts.get((model, label))
+        if drift is None:
+            drift = self._drifts[model, label] = DriftDetector()
+        drift.add(p_value, verdict.low_p_value, verdict.of_source or verdict.compared_with)
+        self._drift(model, label).set(drift.log_martingale)
+
+    def _follow_anew(self, model: str, calibration: Calibration) -> None:
+        """Forget the evidence of drift from the calibration before.
+
+        The scores of a cross-fitted calibration are of other networks than the one that answers, so that they differ a little.
+        """
+        for name, label in [key for key in self._drifts if key[0] == model]:
+            del self._drifts[name, label]
+            self._drift(name, label).set(0)
+        (self._not_followed.add if calibration.folds else self._not_followed.discard)(model)
 
     def count_alarm(self, model: str, source: str) -> None:
         """Count an alarm that began in a stream of `source`, as the client named it."""

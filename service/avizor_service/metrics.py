@@ -154,6 +154,13 @@ class Metrics:
             buckets=_P_VALUES,
             registry=self.registry,
         )
+        self.drift = Gauge(
+            "avizor_drift_log_martingale",
+            "Evidence that the scores of a source have drifted away from its calibration, to larger or smaller ones: natural "
+            "logarithm of a test martingale; 0 is none, and beyond 30 it is no chance. Of several workers the largest.",
+            ["model", "source"],
+            registry=self.registry,
+        )
         self.calibration_info = Gauge(
             "avizor_calibration_info", "1 for the calibration in use.", ["model", "calibration_id"], registry=self.registry
         )
@@ -208,6 +215,7 @@ GAUGES_OF_WORKERS: Mapping[str, Callable[[list[float]], float]] = {
     "avizor_keep_ok": min,
     "avizor_kept_bytes": max,
     "avizor_alert_alpha": max,
+    "avizor_drift_log_martingale": max,
     "avizor_calibration_info": max,
     "avizor_calibration_created_timestamp_seconds": max,
     "avizor_certificate_expiry_timestamp_seconds": min,

@@ -32,7 +32,7 @@ only with calibration items that were padded too, and all other items only with 
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, inf, isnan, log10
@@ -52,10 +52,14 @@ TIE = 1e-5
 
 @dataclass(frozen=True)
 class PValue:
-    """Holds a p-value in (0, 1], and the source whose items it was computed from; `*` stands for all sources together."""
+    """Holds a p-value in (0, 1], and the source whose items it was computed from; `*` stands for all sources together.
+
+    low: the p-value of the score being low, from the items of its source, or of all if it has none (drift.py).
+    """
 
     value: float
     judged_by: str
+    low: float = 1.0
 
 
 class Judge:
@@ -82,11 +86,11 @@ class Judge:
         """
         pool, own = self._pool(is_short), self._own.get((source, is_short))
         if own is None:
-            return PValue(pool.item_p_value(score), POOLED)
-        p_value = own.item_p_value(score)
+            return PValue(pool.item_p_value(score), POOLED, pool.low_p_value(score))
+        p_value, low = own.item_p_value(score), own.low_p_value(score)
         if p_value <= own.smallest_p_value and (by_all := pool.item_p_value(score)) < p_value:
-            return PValue(by_all, POOLED)
-        return PValue(p_value, source)
+            return PValue(by_all, POOLED, low)
+        return PValue(p_value, source, low)
 
     def window_p_values(
         self, source: str, scores: NDArray[np.floating], *, is_short: bool = False
@@ -149,6 +153,9 @@ class _Ranks:
 
     def item_p_value(self, score: float) -> float:
         return (1 + self.count - bisect_left(self._items, self._least_equal(score))) / (self.count + 1)
+
+    def low_p_value(self, score: float) -> float:
+        return (1 + bisect_right(self._items, inf if isnan(score) else score * (1 + self._tie))) / (self.count + 1)
 
     def window_p_values(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
         places = np.searchsorted(self._windows, [self._least_equal(float(score)) for score in scores], side="left")

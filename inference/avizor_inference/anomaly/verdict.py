@@ -17,7 +17,7 @@ class Verdict:
     score: ItemScore.value, >= 0. p_value: in (0, 1]; None if the calibration has no items of its kind. judged_by: the source
     whose calibration items the p-value was computed from, or `*` for all sources together. is_short: whether the item is a
     recording shorter than the model's window. compared_with: the number of calibration items of its kind. of_source: how many
-    of them are of its source.
+    of them are of its source. low_p_value: in (0, 1], of the score being low: small for what is more usual than normal items.
     """
 
     score: float
@@ -26,6 +26,7 @@ class Verdict:
     is_short: bool
     compared_with: int
     of_source: int = 0
+    low_p_value: float = 1.0
 
     def is_anomaly(self, alpha: float, confidence: float | None = None) -> bool | None:
         """Return whether the p-value is at most alpha, the promised share of false alarms; None if the item is not judged.
@@ -60,4 +61,4 @@ def verdict(judge: Judge, source: str, item: ItemScore, *, is_short: bool = Fals
     if not count:
         return Verdict(item.value, None, None, is_short, 0)
     p_value, own = judge.item_p_value(source, item.value, is_short=is_short), judge.count(source, is_short=is_short)
-    return Verdict(item.value, p_value.value, p_value.judged_by, is_short, count, own)
+    return Verdict(item.value, p_value.value, p_value.judged_by, is_short, count, own, p_value.low)

@@ -18,7 +18,7 @@ def judge(*, short: dict[str, Recordings] | None = None, **sources: Recordings) 
 def test_a_verdict_says_the_score_the_p_value_and_what_it_was_compared_with() -> None:
     by_both = judge(short={"a": [[1.0]] * 19}, a=[[1.0]] * 49, b=[[60.0]] * 50)
     assert verdict(by_both, "a", ITEM) == Verdict(50.0, 1 / 50, "a", False, 99, of_source=49)
-    assert verdict(by_both, "unknown", ITEM) == Verdict(50.0, 51 / 100, "*", False, 99)
+    assert verdict(by_both, "unknown", ITEM) == Verdict(50.0, 51 / 100, "*", False, 99, low_p_value=1 / 2)
     assert verdict(by_both, "a", ITEM, is_short=True) == Verdict(50.0, 1 / 20, "a", True, 19, of_source=19)
 
 

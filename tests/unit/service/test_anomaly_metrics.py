@@ -153,3 +153,41 @@ def test_anomalies_are_counted_with_the_gateways_confidence(calibrations: dict[s
     assert value(metrics, "avizor_anomalies_total", source="a") == 1
     with pytest.raises(CalibrationError, match=r"with confidence 0\.99 needs at least 90 normal items"):
         AnomalyMetrics(metrics, BoundedSources(()), 0.05, confidence=0.99).start(calibrations)
+
+
+def drift(metrics: Metrics, source: str) -> float | None:
+    return value(metrics, "avizor_drift_log_martingale", source=source)
+
+
+def low(count: int = 60) -> Verdict:
+    """The verdict on an item whose score is smaller than all of the calibration's."""
+    return Verdict(0.0, 1.0, "a", is_short=False, compared_with=count, of_source=count, low_p_value=1 / (count + 1))
+
+
+def test_drift_is_followed_by_source_and_anew_with_another_calibration(
+    calibrations: dict[str, tuple[Calibration, ...]],
+) -> None:
+    metrics, (calibration,) = Metrics(), calibrations["normal"]
+    counting = AnomalyMetrics(metrics, BoundedSources(), 0.05)
+    counting.start(calibrations)
+    assert [drift(metrics, source) for source in ("a", "b", "other")] == [0, 0, 0]
+    for _ in range(100):
+        counting.count("normal", "a", low())
+    assert drift(metrics, "a") == 35
+    assert drift(metrics, "b") == 0
+    counting.watch("normal", [calibration])  # the same one
+    assert drift(metrics, "a") == 35
+    counting.watch("normal", [calibration.model_copy(update={"engine_class": "openvino"})])
+    assert drift(metrics, "a") == 0
+    for _ in range(10):
+        counting.count("normal", "a", low())
+    assert 0 < (drift(metrics, "a") or 0) < 35
+
+
+def test_a_cross_fitted_calibration_says_nothing_of_drift(calibrations: dict[str, tuple[Calibration, ...]]) -> None:
+    metrics, (calibration,) = Metrics(), calibrations["normal"]
+    counting = AnomalyMetrics(metrics, BoundedSources(), 0.05)
+    counting.start({"normal": (calibration.model_copy(update={"folds": 5}),)})
+    for _ in range(100):
+        counting.count("normal", "a", low())
+    assert drift(metrics, "a") == 0

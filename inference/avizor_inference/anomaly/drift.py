@@ -1,0 +1,104 @@
+"""Notice that the scores of a source have drifted away from its calibration, though few of its items are flagged.
+
+Bettors bet against p-values being as frequent as they should be: a test martingale (Shafer and Vovk, "Game-Theoretic
+Foundations for Probability and Finance", 2019). A bet on a level u stakes a share f of the capital on "the next p-value is at
+most u". The odds are fair if that has probability q: the capital grows by 1 - f + f / q, or shrinks by 1 - f. If the true
+probability is at most q, nobody gets rich but by luck. Who has less than at the start begins anew, so that a fault after years
+is noticed as soon as one today. Within N items a bettor's capital exceeds c with a probability of at most N / c (Shin, Ramdas
+and Rinaldo, "E-detectors", 2024). The evidence is the largest capital, divided by the number of bettors.
+
+What q is. p <= u means that at most k - 1 of n calibration items have a score as large, where k is the whole part of u (n + 1).
+For new items like those of the calibration, the probability of that depends on the calibration: it is distributed like
+Beta(k, n + 1 - k), or smaller with equal scores (confidence.py). q is exceeded with a probability of at most RISK in all, so
+that a calibration which happened to have low scores is no drift.
+
+Half of the bettors look for scores that became larger, the others, with the order turned round, for smaller ones: a dead
+microphone is reconstructed perfectly, and nothing of it is ever flagged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from math import floor, log, log1p
+
+# On what is bet: that p-values of at most so much are more frequent than in the calibration; and the share of the capital.
+_LEVELS, _STAKES = (0.02, 0.1, 0.5), (0.1, 0.5)
+_BETTORS = 2 * len(_LEVELS) * len(_STAKES)
+
+# Probability that the calibration of a source is so unlucky that nothing is promised of it: over all levels, for both orders,
+# and for items that are shorter than the model's window and those that are not.
+RISK = 5e-5
+_RISK_OF_ONE = RISK / (2 * 2 * len(_LEVELS))
+
+# From this on it is told. Healthy items get there within a thousand million with a probability of at most 1e9 exp(-30) < 1e-4.
+ALERT = 30.0
+
+# It does not grow beyond this, so that it falls soon when all is well again.
+_MOST = 35.0
+
+
+# The level that a bettor bets on; what the logarithm of its capital changes by if it wins, and if it loses.
+_Bet = tuple[float, float, float]
+
+
+class DriftDetector:
+    """Adds up the evidence that the items of one source are not like those of its calibration, in constant memory."""
+
+    def __init__(self) -> None:
+        half = _BETTORS // 2
+        self._larger, self._smaller = [0.0] * half, [0.0] * half  # natural logarithms of capital
+
+    def add(self, p_value: float, low_p_value: float, count: int) -> None:
+        """Take note of an item. low_p_value: of its score being low. count: of the calibration items it was compared with."""
+        bets = _bets(count)
+        self._larger, self._smaller = _after(self._larger, bets, p_value), _after(self._smaller, bets, low_p_value)
+
+    @property
+    def log_martingale(self) -> float:
+        """Return the natural logarithm of the evidence, 0 (none) to 35; see ALERT."""
+        return min(max(0.0, max(*self._larger, *self._smaller) - log(_BETTORS)), _MOST)
+
+
+def _after(capital: list[float], bets: Iterable[_Bet], p_value: float) -> list[float]:
+    """Return what bettors have after an item."""
+    most = _MOST + log(_BETTORS)
+    return [
+        (0.0 if before < 0.0 else before if before < most else most) + (won if p_value <= level else lost)
+        for before, (level, won, lost) in zip(capital, bets, strict=True)
+    ]
+
+
+@lru_cache(maxsize=4096)
+def _bets(count: int) -> tuple[_Bet, ...]:
+    """Return the bets on items that are compared with so many of a calibration."""
+    bets = []
+    for level in _LEVELS:
+        at_most = floor(level * (count + 1) + 1e-9) - 1  # calibration items with a score as large
+        for stake in _STAKES:
+            if at_most < 0:
+                bets.append((0.0, 0.0, 0.0))  # no p-value is that small
+                continue
+            odds = 1 / _share_bound(count, at_most)
+            bets.append(((at_most + 1.5) / (count + 1), log1p(stake * (odds - 1)), log1p(-stake)))
+    return tuple(bets)
+
+
+def _share_bound(count: int, at_most: int) -> float:
+    """Return q with P(Binomial(count, q) <= at_most) <= _RISK_OF_ONE.
+
+    By Chernoff's bound of that probability, exp(-count KL(at_most / count, q)).
+    """
+    share, low, high = at_most / count, at_most / count, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (low, middle) if count * _divergence(share, middle) >= -log(_RISK_OF_ONE) else (middle, high)
+    return high
+
+
+def _divergence(share: float, probability: float) -> float:
+    """Return the Kullback-Leibler divergence of two coins, in nats."""
+    if probability >= 1:
+        return float("inf")
+    of_hits = share * log(share / probability) if share else 0.0
+    return of_hits + (1 - share) * log((1 - share) / (1 - probability))
