@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from types import TracebackType
 from typing import Protocol
 
@@ -25,7 +25,7 @@ from avizor_service.receiving import Receiver
 from avizor_service.status import grpc_code, status_of
 from avizor_service.throughput import Throughput
 from avizor_service.tracing import Tracing
-from avizor_service.transport import Transport
+from avizor_service.transport import Transport, host_of
 from avizor_service.unread import Unread
 from avizor_service.whole import ALONE, Whole
 
@@ -52,6 +52,11 @@ class Call:
     caller: Caller = field(default_factory=current_caller)
     record: CallRecord = field(default_factory=CallRecord)
 
+    @cached_property
+    def client(self) -> str:
+        """Return who shares the room for messages with others: the name of a token; without one, a host."""
+        return self.caller.name or host_of(self.transport.peer())
+
     def time_remaining_s(self) -> float | None:
         """Return the seconds until the client's deadline, None if it set none."""
         return self.transport.time_remaining()
@@ -64,7 +69,7 @@ class Call:
 
     def hold(self, count: int) -> None:
         """Count so many bytes of an answer, until the client has received it. Raises GatewayFull."""
-        self.messages.hold(count)
+        self.messages.hold(count, self.client)
         self.message_bytes += count
 
     def is_late(self) -> bool:
@@ -104,15 +109,15 @@ class Call:
         length = self.transport.length()
         self.messages.check_size(length or 0)
         most = None if length is None or most_bytes is None else most_bytes(length)
-        taken = await self.messages.take(self.time_remaining_s(), most)
+        taken = await self.messages.take(self.time_remaining_s(), most, self.client)
         message = size = None
         try:
             message = await self.receiver.message(self.transport)
             size = await unpacked_bytes(message)
         finally:
             if size is None:
-                self.messages.forget(taken, is_received=message is not None)
-        self.messages.keep(size, taken)
+                self.messages.forget(taken, self.client, is_received=message is not None)
+        self.messages.keep(size, taken, self.client)
         self.message_bytes = size
         self.check_deadline()
         return message
@@ -197,7 +202,8 @@ class Calls:
 
         All work for it has ended, also if it was cancelled, and its answer was received.
         """
-        self._messages.free(call.message_bytes)
+        if call.message_bytes:
+            self._messages.free(call.message_bytes, call.client)
         self._places.give()
         self._calls.leave(1, done=True)
 

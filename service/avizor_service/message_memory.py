@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -21,6 +20,12 @@ BEYOND_MIB = 1
 # Seconds between two looks for room that another worker has given back.
 _LOOK_S = 0.005
 
+# One client may have so many times the room that is left when it has it. So one alone has at most three quarters of all, of two
+# each three sevenths, and there is room for one more client as long as there are not too many. One that has at most this part
+# of all has little, and is not held up by others who have more.
+_SHARE = 3
+_LITTLE = 1 / 8
+
 # So many behind the first that waits are looked at when there is room, but not enough for it.
 _LOOKED_AT = 64
 
@@ -33,6 +38,7 @@ class _Waiter:
     """
 
     wanted: int
+    client: str
     let_in: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     passed: int = 0
 
@@ -44,6 +50,8 @@ class _Waiter:
 class MessageMemory:
     """Counts the bytes of messages: of one that is being received, the most that it may have, and then what it unpacks to.
 
+    A client gets no more than its share, so that there is room for others. client, of each method: who sends the message; ""
+    for one that has no share.
     max_mib: size limit of a message. all_mib: of all together; at least that of one that is being received. max_wait_s: longest
     expected wait for room. clock: returns seconds. For one event loop.
     """
@@ -63,20 +71,23 @@ class MessageMemory:
         self._all_mib = max(all_mib, self.receiving_bytes >> 20)
         self._room = whole.limit("message_bytes", self._all_mib << 20)
         self._most_with_answers = self._room.most + self._room.most // 4
+        self._little = int(self._room.most * _LITTLE)
         self._looks_again = False
         self._waiting: deque[_Waiter] = deque()
+        self._of = dict[str, int]()  # the bytes of each client
         self._receiving = Throughput(clock, one=self.receiving_bytes)  # counts the bytes that were taken
 
-    async def take(self, time_remaining_s: float | None, most: int | None = None) -> int:
+    async def take(self, time_remaining_s: float | None, most: int | None = None, client: str = "") -> int:
         """Take room for one message; return how much. Raises GatewayFull if it takes too long, or would.
 
-        It is given in order of arrival, but for small messages that pass one for which there is not enough (_Waiter).
+        It is given in order of arrival, but for clients that have their share, and for small messages that pass one for which
+        there is not enough (_Waiter).
         most: bytes for which the message will count at most; None if nobody knows. No more than the largest message takes is
         taken. Follow with `keep` or `forget`.
         """
         taken = self.receiving_bytes if most is None else min(most, self.receiving_bytes)
-        if not self._take_now(taken):
-            await self._wait(taken, time_remaining_s)
+        if not self._take_now(taken, client):
+            await self._wait(taken, client, time_remaining_s)
         self._receiving.enter(taken)
         return taken
 
@@ -89,16 +100,16 @@ class MessageMemory:
                 f"{self._max_mib}); send fewer items in one request, or use a batch job for long recordings"
             )
 
-    def keep(self, count: int, taken: int) -> None:
+    def keep(self, count: int, taken: int, client: str = "") -> None:
         """Count so many bytes for a message that was received. Call `free` with them later. taken: what `take` has returned.
 
         They may be more than the largest message takes: a form is in memory twice, and JSON three times (docs/limits.md). Then
         there is no room for the next message until others have ended.
         """
         self._receiving.leave(taken, done=True)
-        self.free(taken - count)
+        self.free(taken - count, client)
 
-    def hold(self, count: int) -> None:
+    def hold(self, count: int, client: str = "") -> None:
         """Count so many bytes of an answer until they are sent. While there is no room, no message is received.
 
         Raises GatewayFull if answers have taken a quarter more than there is: their clients do not read them.
@@ -110,33 +121,54 @@ class MessageMemory:
                 "(--max-request-mib-in-flight); try again later",
             )
         self._room.add(count)
+        self._count(count, client)
 
-    def forget(self, taken: int, *, is_received: bool = False) -> None:
+    def forget(self, taken: int, client: str = "", *, is_received: bool = False) -> None:
         """Count a message no more that did not come, or that was received and refused. taken: what `take` has returned."""
         self._receiving.leave(taken, done=is_received)
-        self.free(taken)
+        self.free(taken, client)
 
-    def free(self, count: int) -> None:
+    def free(self, count: int, client: str = "") -> None:
         """Make room of so many bytes."""
         self._room.give(count)
+        self._count(-count, client)
         self._let_in()
 
-    def _take_now(self, wanted: int) -> bool:
+    def _count(self, count: int, client: str) -> None:
+        if client:
+            self._of[client] = self._of.get(client, 0) + count
+            if not self._of[client]:
+                del self._of[client]
+
+    def _has_share(self, wanted: int, client: str) -> bool:
+        """Return whether a client may have so many bytes more. One that has little may always have a message."""
+        own = self._of.get(client, 0)
+        return own <= self._little or own + wanted <= _SHARE * (self._room.most - self._room.used - wanted)
+
+    def _next(self) -> Iterator[_Waiter]:
+        """Yield those that wait and are not held up by their share, in order of arrival."""
+        return (each for each in self._waiting if not each.let_in.done() and self._has_share(each.wanted, each.client))
+
+    def _take_now(self, wanted: int, client: str) -> bool:
         """Take room if there is enough, and if the first that waits lets it pass. Return whether it was taken."""
-        first = self._waiting[0] if self._waiting else None
+        return self._has_share(wanted, client) and self._take_behind(next(self._next(), None), wanted, client)
+
+    def _take_behind(self, first: _Waiter | None, wanted: int, client: str) -> bool:
         if (first and not first.lets_pass(wanted)) or not self._room.take(wanted):
             return False
+        self._count(wanted, client)
         if first:
             first.passed += wanted
         return True
 
     def _let_in(self) -> None:
         """Give room to those that wait. If it is shared, look again: other workers do not tell."""
-        while self._waiting and (self._waiting[0].let_in.done() or self._room.take(self._waiting[0].wanted)):
-            if not (first := self._waiting.popleft()).let_in.done():
-                first.let_in.set_result(None)
-        for behind in list(islice(self._waiting, 1, 1 + _LOOKED_AT)):
-            if not behind.let_in.done() and self._take_now(behind.wanted):
+        while (first := next(self._next(), None)) and self._room.take(first.wanted):
+            self._count(first.wanted, first.client)
+            self._waiting.remove(first)
+            first.let_in.set_result(None)
+        for behind in list(islice(self._next(), 1, 1 + _LOOKED_AT)):
+            if self._has_share(behind.wanted, behind.client) and self._take_behind(first, behind.wanted, behind.client):
                 self._waiting.remove(behind)
                 behind.let_in.set_result(None)
         if self._waiting and self._room.is_shared and not self._looks_again:
@@ -147,12 +179,12 @@ class MessageMemory:
         self._looks_again = False
         self._let_in()
 
-    async def _wait(self, wanted: int, time_remaining_s: float | None) -> None:
+    async def _wait(self, wanted: int, client: str, time_remaining_s: float | None) -> None:
         longest_s = self._max_wait_s if time_remaining_s is None else min(self._max_wait_s, time_remaining_s)
-        expected_s = self._expected_s(wanted)
+        expected_s = self._expected_s(wanted, client)
         if expected_s is not None and expected_s > longest_s:
-            raise self._full(expected_s)
-        waiter = _Waiter(wanted)
+            raise self._full(expected_s, wanted, client)
+        waiter = _Waiter(wanted, client)
         self._waiting.append(waiter)
         self._let_in()
         try:
@@ -160,16 +192,15 @@ class MessageMemory:
                 await waiter.let_in
         except BaseException as error:
             if waiter.let_in.cancelled():
-                with suppress(ValueError):  # it was the first, and others were let in since
-                    self._waiting.remove(waiter)
+                self._waiting.remove(waiter)
                 self._let_in()  # those behind it may want less
             else:
-                self.free(wanted)
+                self.free(wanted, client)
             if isinstance(error, TimeoutError):
-                raise self._full(expected_s) from error
+                raise self._full(expected_s, wanted, client) from error
             raise
 
-    def _expected_s(self, wanted: int) -> float | None:
+    def _expected_s(self, wanted: int, client: str) -> float | None:
         """Return in how many seconds there will be room for so many bytes behind those that wait; None if that is not known.
 
         Messages that are received slowly have their room, and hold up nobody for whom others make room.
@@ -177,15 +208,20 @@ class MessageMemory:
         rate = self._receiving.rate()
         if rate is None:
             return None
-        waiting = [waiter for waiter in self._waiting if not waiter.let_in.done()]
+        waiting = list(self._next())
         if waiting and (first := waiting[0]).lets_pass(wanted):
             waiting = [waiter for waiter in waiting if first.lets_pass(waiter.wanted)]
-        return max(0, sum(each.wanted for each in waiting) + wanted + self._room.used - self._room.most) / rate
+        lacks = sum(each.wanted for each in waiting) + wanted + self._room.used - self._room.most
+        if (own := self._of.get(client, 0)) > self._little:
+            before = sum(each.wanted for each in self._waiting if each.client == client)
+            lacks = max(lacks, before + wanted + own - (self._room.most - self._room.used + own) * _SHARE // (_SHARE + 1))
+        return max(0, lacks) / rate
 
-    def _full(self, expected_s: float | None) -> GatewayFull:
+    def _full(self, expected_s: float | None, wanted: int, client: str) -> GatewayFull:
         self._rejected.labels("bytes").inc()
+        who, share = ("", "") if self._has_share(wanted, client) else (" of this client", "the share of one client in ")
         return GatewayFull(
-            f"the requests in progress take the {self._all_mib} MiB that this gateway allows for them "
+            f"the requests in progress{who} take {share}the {self._all_mib} MiB that this gateway allows for them "
             "(--max-request-mib-in-flight), so this one is not received; try again later",
             expected_s,
         )

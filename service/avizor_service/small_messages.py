@@ -18,7 +18,7 @@ from avizor_service.message_fields import SMALL_BYTES
 from avizor_service.message_memory import MessageMemory
 from avizor_service.receiving import Receiver
 from avizor_service.status import end, status_of
-from avizor_service.transport import GrpcTransport
+from avizor_service.transport import GrpcTransport, host_of
 from avizor_service.unread import Unread
 from avizor_service.whole import ALONE, Whole
 
@@ -96,10 +96,11 @@ class SmallMessages:
             self._receiving -= 1
 
     async def _received_in_room(self, context: grpc.aio.ServicerContext) -> bytes:
-        taken = await self._messages.take(context.time_remaining())
+        client = host_of(context.peer())
+        taken = await self._messages.take(context.time_remaining(), client=client)
         message = None
         try:
             message = await self.receiver.message(GrpcTransport(context))
         finally:
-            self._messages.forget(taken, is_received=message is not None)
+            self._messages.forget(taken, client, is_received=message is not None)
         return message

@@ -51,6 +51,11 @@ class Transport(Protocol):
         """Return the client's address as gRPC writes it: `ipv4:HOST:PORT` or `ipv6:[HOST]:PORT`."""
 
 
+def host_of(peer: str) -> str:
+    """Return an address without its port. peer: see Transport.peer."""
+    return peer.rpartition(":")[0]
+
+
 class GrpcTransport:
     """Brings a call of gRPC. context: that of its handler."""
 

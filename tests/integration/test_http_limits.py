@@ -89,10 +89,12 @@ def wait(quit: threading.Event) -> Iterator[bytes]:
 
 
 def test_bytes_of_messages_are_of_both(models: Path) -> None:
-    options = ["--max-message-mib", 1, "--max-request-mib-in-flight", 4, "--max-wait-s", 0.2]
+    options = ["--max-message-mib", 1, "--max-request-mib-in-flight", 8, "--max-wait-s", 0.2]
     with gateway(models, "--alpha", 0.05, *options) as running, grpc.insecure_channel(running.address) as channel:
-        # Each has room for the largest message, of 1 MiB and 1 over: nobody knows its size.
-        with begun(running, INFER, length=None), begun(running, INFER, length=None):
+        # Each has room for the largest message, of 1 MiB and 1 over: nobody knows its size. A quarter is for others.
+        with contextlib.ExitStack() as open_calls:
+            for _ in range(3):
+                open_calls.enter_context(begun(running, INFER, length=None))
             with pytest.raises(grpc.RpcError) as caught:
                 running.stub(channel).ListModels(pb.ListModelsRequest())
             assert "--max-request-mib-in-flight" in refused(caught.value)[1]
@@ -105,7 +107,7 @@ def test_bytes_of_messages_are_of_both(models: Path) -> None:
 
 
 def test_slow_uploads_hold_no_more_room_than_they_say_that_they_are_long(models: Path) -> None:
-    options = ["--max-message-mib", 4, "--max-request-mib-in-flight", 12, "--max-wait-s", 0.2]
+    options = ["--max-message-mib", 4, "--max-request-mib-in-flight", 14, "--max-wait-s", 0.2]
     binary = "Inference-Header-Content-Length: 200"
     with (
         gateway(models, "--alpha", 0.05, *options) as running,

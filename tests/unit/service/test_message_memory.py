@@ -287,3 +287,79 @@ def test_answers_that_are_not_read_are_bounded_too() -> None:
 
     asyncio.run(run())
     assert rejected(metrics, "bytes") == 2
+
+
+def test_a_client_has_no_more_than_its_share_and_holds_up_no_other_one_while_it_waits() -> None:
+    async def run() -> None:
+        memory = MessageMemory(max_mib=2, all_mib=24, max_wait_s=60, metrics=Metrics())
+        for _ in range(6):  # three quarters
+            assert await asyncio.wait_for(memory.take(None, client="many"), 1) == 3 * MIB
+        waits = [asyncio.create_task(memory.take(None, client="many")) for _ in range(100)]
+        await asyncio.sleep(0)
+        assert await asyncio.wait_for(memory.take(None, client="one"), 1) == 3 * MIB
+        memory.forget(3 * MIB, "many")  # it has still more than three times what is left
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in waits)
+        assert await asyncio.wait_for(memory.take(None, client="other"), 1) == 3 * MIB
+        memory.forget(3 * MIB, "one")
+        memory.forget(3 * MIB, "other")
+        await asyncio.sleep(0)
+        assert sum(task.done() for task in waits) == 1
+        for task in waits:
+            task.cancel()
+
+    asyncio.run(run())
+
+
+def test_a_client_alone_may_have_a_message_of_any_size_that_is_taken() -> None:
+    async def run() -> None:
+        memory = MessageMemory(max_mib=2, all_mib=3, max_wait_s=60, metrics=Metrics())
+        taken = await asyncio.wait_for(memory.take(None, client="one"), 1)
+        memory.keep(MIB, taken, "one")
+        with pytest.raises(GatewayFull, match="in progress of this client take the share of one client in the 3 MiB that"):
+            await memory.take(0.01, client="one")
+        memory.free(MIB, "one")
+        assert await asyncio.wait_for(memory.take(None, client="other"), 1) == 3 * MIB
+
+    asyncio.run(run())
+
+
+def test_a_large_message_of_a_client_that_has_little_is_not_passed_for_ever() -> None:
+    async def run() -> None:
+        memory = MessageMemory(max_mib=2, all_mib=24, max_wait_s=60, metrics=Metrics())
+        await memory.take(None, 1000, "one")
+        for number in range(21):
+            await memory.take(None, MIB, f"other {number}")
+        large = asyncio.create_task(memory.take(None, client="one"))
+        await asyncio.sleep(0)
+        small = [asyncio.create_task(memory.take(None, MIB, f"small {number}")) for number in range(4)]
+        await asyncio.sleep(0)
+        assert sum(task.done() for task in small) == 2  # for which there was room
+        for number in range(5):
+            memory.free(MIB, f"other {number}")
+        assert await asyncio.wait_for(large, 1) == 3 * MIB
+        for task in small:
+            task.cancel()
+
+    asyncio.run(run())
+
+
+def test_a_client_with_its_share_expects_to_wait_for_its_own_messages_alone() -> None:
+    async def run() -> None:
+        clock = Clock()
+        memory = MessageMemory(max_mib=2, all_mib=24, max_wait_s=2, metrics=Metrics(), clock=clock)
+        for _ in range(6):
+            await memory.take(None, client="many")
+        for _ in range(5):
+            clock.now += 1.5
+            memory.keep(0, 3 * MIB, "many")
+            await memory.take(None, client="many")
+        waits = asyncio.create_task(memory.take(None, client="many"))  # for 1.5 s
+        await asyncio.sleep(0)
+        with pytest.raises(GatewayFull) as refused:
+            await memory.take(None, client="many")
+        assert refused.value.retry_after_s == pytest.approx(3, rel=0.1)
+        assert await asyncio.wait_for(memory.take(None, client="one"), 1)
+        waits.cancel()
+
+    asyncio.run(run())
