@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
 
@@ -31,8 +31,8 @@ class AnomalyMetrics:
         self._shown: dict[str, str] = {}  # id of the calibration in use, by model
         self._warned: set[str] = set()  # ids of calibrations
         self._too_small: set[str] = set()  # the same
-        self._drifts: dict[tuple[str, str], DriftDetector] = {}  # by model and label of the source
-        self._not_followed: set[str] = set()  # models whose calibration says nothing of drift
+        self._drifts: dict[tuple[str, str], tuple[str, DriftDetector]] = {}  # by model and label; with the calibration's id
+        self._followed: dict[str, dict[str, bool]] = {}  # by model, then id of a calibration: whether it tells sources apart
         # A look-up by labels takes as long as all else that is done to a metric.
         self._scored, self._not_judged = cache(metrics.scored.labels), cache(metrics.not_judged.labels)
         self._anomalies, self._p_value = cache(metrics.anomalies.labels), cache(metrics.p_value.labels)
@@ -84,6 +84,7 @@ class AnomalyMetrics:
         self._metrics.alert_alpha.labels(name).set(self._alpha)
         if in_use or len(active) == 1:  # of several, the engine decides
             self.judged_by(name, in_use or active[0])
+        self._follow(name, active)
         for source in self._sources.all():
             self._metrics.scored.labels(name, source)
             self._metrics.not_judged.labels(name, source)
@@ -98,12 +99,16 @@ class AnomalyMetrics:
         if model in self._shown:
             self._metrics.calibration_info.remove(model, self._shown[model])
         self._shown[model] = calibration.id
-        self._follow_anew(model, calibration)
         self._metrics.calibration_info.labels(model, calibration.id).set(1)
         self._metrics.calibration_created.labels(model).set(calibration.created.timestamp())
 
-    def count(self, model: str, source: str, verdict: Verdict) -> None:
-        """Count one verdict on an item of `source`, as the client named it."""
+    def forget_others(self, models: Container[str]) -> None:
+        """Forget the evidence of drift of all other models: they are not there any more, or have no calibration."""
+        for name in [name for name in self._followed if name not in models]:
+            self._follow(name, ())
+
+    def count(self, model: str, source: str, verdict: Verdict, calibration_id: str) -> None:
+        """Count one verdict on an item of `source`, as the client named it. calibration_id: of what it comes from."""
         label = self._sources.label(source)
         if verdict.p_value is None or verdict.not_judged(self._alpha, self._confidence):
             self._not_judged(model, label).inc()
@@ -112,25 +117,29 @@ class AnomalyMetrics:
         self._p_value(model).observe(verdict.p_value)
         if verdict.is_anomaly(self._alpha, self._confidence):
             self._anomalies(model, label).inc()
-        if model not in self._not_followed:
-            self._add_to_drift(model, label, verdict.p_value, verdict)
+        tells_apart = self._followed.get(model, {}).get(calibration_id)
+        if tells_apart is not None and (own := verdict.of_source if tells_apart else verdict.compared_with):
+            self._add_to_drift(model, label, verdict.p_value, verdict.low_p_value, own, calibration_id)
 
-    def _add_to_drift(self, model: str, label: str, p_value: float, verdict: Verdict) -> None:
-        drift = self._drifts.get((model, label))
-        if drift is None:
-            drift = self._drifts[model, label] = DriftDetector()
-        drift.add(p_value, verdict.low_p_value, verdict.of_source or verdict.compared_with)
+    def _add_to_drift(self, model: str, label: str, p_value: float, low: float, own: int, calibration_id: str) -> None:
+        followed, drift = self._drifts.get((model, label), ("", DriftDetector()))
+        if followed != calibration_id:
+            drift = DriftDetector()
+            self._drifts[model, label] = calibration_id, drift
+        drift.add(p_value, low, own)
         self._drift(model, label).set(drift.log_martingale)
 
-    def _follow_anew(self, model: str, calibration: Calibration) -> None:
-        """Forget the evidence of drift from the calibration before.
+    def _follow(self, model: str, active: Sequence[Calibration]) -> None:
+        """Follow what verdicts of these calibrations say of drift, and forget what those before them have said.
 
-        The scores of a cross-fitted calibration are of other networks than the one that answers, so that they differ a little.
+        So a stream, or a caller of an older version, that is judged by another one says nothing. Nor does a cross-fitted
+        one: its scores are of other networks than the one that answers, so that they differ a little.
         """
-        for name, label in [key for key in self._drifts if key[0] == model]:
+        followed = {each.id: each.tells_sources_apart for each in active if not each.folds}
+        self._followed[model] = followed
+        for name, label in [key for key, (id, _) in self._drifts.items() if key[0] == model and id not in followed]:
             del self._drifts[name, label]
             self._drift(name, label).set(0)
-        (self._not_followed.add if calibration.folds else self._not_followed.discard)(model)
 
     def count_alarm(self, model: str, source: str) -> None:
         """Count an alarm that began in a stream of `source`, as the client named it."""

@@ -26,9 +26,11 @@ class ModelWatch:
     def reload(self, asked: bool) -> None:
         """Look at the repository again (reloading.Reload). Raises RepositoryError if it cannot be read."""
         self._catalogue.refresh(asked=asked)
-        for name, active in self._catalogue.calibrations().items():
+        calibrations = self._catalogue.calibrations()
+        for name, active in calibrations.items():
             in_use = self._catalogue.calibration_in_use(self._catalogue.find(name), active)
             self._anomaly_metrics.watch(name, active, in_use)
+        self._anomaly_metrics.forget_others(calibrations)
         self._show()
 
     def _show(self) -> None:

@@ -94,7 +94,7 @@ class StreamJudge:
         """Judge a stretch. Return its verdict if it is flagged."""
         settings = self._settings
         judged = verdict(self._judge, settings.source, whole)
-        self._metrics.count(settings.model, settings.source, judged)
+        self._metrics.count(settings.model, settings.source, judged, settings.calibration_id)
         is_flagged = bool(judged.is_anomaly(settings.alpha, settings.confidence))
         answer.stretch.score, answer.stretch.p_value = judged.score, judged.p_value or 0
         answer.stretch.is_flagged, answer.stretch.judged_by = is_flagged, judged.judged_by or ""

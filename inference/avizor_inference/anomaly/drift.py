@@ -31,7 +31,8 @@ _BETTORS = 2 * len(_LEVELS) * len(_STAKES)
 RISK = 5e-5
 _RISK_OF_ONE = RISK / (2 * 2 * len(_LEVELS))
 
-# From this on it is told. Healthy items get there within a thousand million with a probability of at most 1e9 exp(-30) < 1e-4.
+# From this on it is told. Within 500 million healthy items a source gets there with a probability of at most
+# 5e8 exp(-30) + RISK < 1e-4.
 ALERT = 30.0
 
 # It does not grow beyond this, so that it falls soon when all is well again.

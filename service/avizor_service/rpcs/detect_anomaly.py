@@ -79,7 +79,7 @@ class _Jury:
             return pb.Verdict(error=item_status(refused, number))
         scores = result.outputs[_OUTPUT][:, 0]
         judged = verdict(self.judge, item.source, ItemScore.of(scores), is_short=is_short)
-        self.gateway.anomaly_metrics.count(name, item.source, judged)
+        self.gateway.anomaly_metrics.count(name, item.source, judged, self.calibration.id)
         self._keep(item, result, judged, scores)
         if reason := judged.not_judged(self.alpha, self.confidence):
             return pb.Verdict(error=item_status(CalibrationError(f"the item is not judged: {reason}"), number))

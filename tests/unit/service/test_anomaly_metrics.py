@@ -132,9 +132,9 @@ def test_verdicts_are_counted_at_the_gateways_own_alpha(calibrations: dict[str, 
     anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(), 0.05)
     anomaly_metrics.start(calibrations)
     for p_value in (0.04, 0.06, 1.0):
-        anomaly_metrics.count("normal", "a", judged(p_value))
-    anomaly_metrics.count("normal", "a", judged(0.04, compared_with=3))  # too few for alpha 0.05
-    anomaly_metrics.count("normal", "who?", judged(None, compared_with=0))
+        anomaly_metrics.count("normal", "a", judged(p_value), "0")
+    anomaly_metrics.count("normal", "a", judged(0.04, compared_with=3), "0")  # too few for alpha 0.05
+    anomaly_metrics.count("normal", "who?", judged(None, compared_with=0), "0")
     assert value(metrics, "avizor_items_scored_total", source="a") == 3
     assert value(metrics, "avizor_anomalies_total", source="a") == 1
     assert value(metrics, "avizor_items_not_judged_total", source="a") == 1
@@ -148,7 +148,7 @@ def test_anomalies_are_counted_with_the_gateways_confidence(calibrations: dict[s
     counting.start(calibrations)
     # With 60 items one score may be flagged: a p-value of 2/61 is below alpha, and is not.
     for p_value in (1 / 61, 2 / 61):
-        counting.count("normal", "a", Verdict(1.0, p_value, "a", False, compared_with=60, of_source=60))
+        counting.count("normal", "a", Verdict(1.0, p_value, "a", False, compared_with=60, of_source=60), "0")
     assert value(metrics, "avizor_items_scored_total", source="a") == 2
     assert value(metrics, "avizor_anomalies_total", source="a") == 1
     with pytest.raises(CalibrationError, match=r"with confidence 0\.99 needs at least 90 normal items"):
@@ -159,9 +159,9 @@ def drift(metrics: Metrics, source: str) -> float | None:
     return value(metrics, "avizor_drift_log_martingale", source=source)
 
 
-def low(count: int = 60) -> Verdict:
+def low(of_source: int = 60) -> Verdict:
     """The verdict on an item whose score is smaller than all of the calibration's."""
-    return Verdict(0.0, 1.0, "a", is_short=False, compared_with=count, of_source=count, low_p_value=1 / (count + 1))
+    return Verdict(0.0, 1.0, "a", is_short=False, compared_with=60, of_source=of_source, low_p_value=1 / 61)
 
 
 def test_drift_is_followed_by_source_and_anew_with_another_calibration(
@@ -172,22 +172,63 @@ def test_drift_is_followed_by_source_and_anew_with_another_calibration(
     counting.start(calibrations)
     assert [drift(metrics, source) for source in ("a", "b", "other")] == [0, 0, 0]
     for _ in range(100):
-        counting.count("normal", "a", low())
+        counting.count("normal", "a", low(), calibration.id)
     assert drift(metrics, "a") == 35
     assert drift(metrics, "b") == 0
     counting.watch("normal", [calibration])  # the same one
     assert drift(metrics, "a") == 35
-    counting.watch("normal", [calibration.model_copy(update={"engine_class": "openvino"})])
+    newer = calibration.model_copy(update={"engine_class": "openvino"})
+    counting.watch("normal", [newer])
     assert drift(metrics, "a") == 0
     for _ in range(10):
-        counting.count("normal", "a", low())
+        counting.count("normal", "a", low(), newer.id)
     assert 0 < (drift(metrics, "a") or 0) < 35
+    counting.forget_others(["another model"])  # it was removed
+    assert drift(metrics, "a") == 0
+
+
+def test_verdicts_of_a_calibration_that_is_active_no_more_say_nothing_of_drift(
+    calibrations: dict[str, tuple[Calibration, ...]],
+) -> None:
+    """A stream keeps its calibration until it ends, and a caller may name an older version, which has another one."""
+    metrics, (older,) = Metrics(), calibrations["normal"]
+    newer = older.model_copy(update={"engine_class": "openvino"})
+    counting = AnomalyMetrics(metrics, BoundedSources(), 0.05)
+    counting.start({"normal": (newer,)})
+    for _ in range(100):
+        counting.judged_by("normal", older)
+        counting.count("normal", "a", low(), older.id)
+    assert drift(metrics, "a") == 0
+    for _ in range(100):
+        for each in (older, newer):
+            counting.judged_by("normal", each)
+            counting.count("normal", "a", low(), each.id)
+    assert drift(metrics, "a") == 35
+
+
+def test_an_item_of_a_source_that_was_never_calibrated_says_nothing_of_drift(
+    calibrations: dict[str, tuple[Calibration, ...]],
+) -> None:
+    """It is compared with all sources together, for which nothing is promised: it may well be quieter than they are."""
+    metrics, (calibration,) = Metrics(), calibrations["normal"]
+    counting = AnomalyMetrics(metrics, BoundedSources(("c",)), 0.05)
+    counting.start(calibrations)
+    for source in ("c", "who?"):
+        for _ in range(100):
+            counting.count("normal", source, low(of_source=0), calibration.id)
+    assert [drift(metrics, source) for source in ("c", "other")] == [0, 0]
+    flat = calibration.model_copy(update={"sources": {"default": calibration.sources["a"]}, "short": {}})
+    counting.watch("normal", [flat])  # of a flat folder, for any source
+    for _ in range(100):
+        counting.count("normal", "c", low(of_source=0), flat.id)
+    assert drift(metrics, "c") == 35
 
 
 def test_a_cross_fitted_calibration_says_nothing_of_drift(calibrations: dict[str, tuple[Calibration, ...]]) -> None:
     metrics, (calibration,) = Metrics(), calibrations["normal"]
     counting = AnomalyMetrics(metrics, BoundedSources(), 0.05)
-    counting.start({"normal": (calibration.model_copy(update={"folds": 5}),)})
+    crossed = calibration.model_copy(update={"folds": 5})
+    counting.start({"normal": (crossed,)})
     for _ in range(100):
-        counting.count("normal", "a", low())
+        counting.count("normal", "a", low(), crossed.id)
     assert drift(metrics, "a") == 0
