@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from avizor_inference.anomaly.calibrate import calibrate as score_items
-from avizor_inference.anomaly.calibration_text import compare_scores, describe_calibration
+from avizor_inference.anomaly.calibration_text import compare_scores, describe_calibration, warning_of_lost_sources
 from avizor_inference.anomaly.lower_scores import warning_of_lower_scores
 from avizor_inference.calibration_options import (
     check_channels,
@@ -239,8 +239,10 @@ def _describe(version: ModelVersion, calibration: Calibration) -> None:
     for line in (*describe_calibration(calibration), *compare_scores(calibration, same_kind)):
         click.echo(line)
     earlier = same_kind or next(iter(active), None)
-    if earlier and (warning := warning_of_lower_scores(calibration, earlier)):
-        click.echo(warning, err=True)
+    if earlier:
+        for warning in (warning_of_lost_sources(calibration, earlier), warning_of_lower_scores(calibration, earlier)):
+            if warning:
+                click.echo(warning, err=True)
 
 
 def _active(version: ModelVersion) -> Sequence[Calibration]:

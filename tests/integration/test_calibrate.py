@@ -109,6 +109,20 @@ def test_the_first_files_of_a_list_on_standard_input_calibrate(own: Path, sounds
     assert "Invalid value for --limit: is about the data" in " ".join(refused.output.split())
 
 
+def test_a_calibration_that_lacks_sources_of_the_active_one_says_what_becomes_of_them(
+    own: Path, sounds: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(sounds / "a", tmp_path / "now" / "a")
+    both = run("normal", "--models", own, "--data", sounds, "--activate")
+    lost = "have no items here"
+    assert lost not in both.output
+    one = run("normal", "--models", own, "--data", tmp_path / "now")
+    assert f"Warning: sources of {new_id(both)} have no items here (b): once this calibration is active" in one.output
+    flat = run("normal", "--models", own, "--data", sounds / "a", "--activate")
+    assert "have no items here (a, b)" in flat.output
+    assert lost not in run("normal", "--models", own, "--data", sounds).output
+
+
 @contextmanager
 def server(install: TritonInstall, models: Path, folder: Path, factor: float, accelerator: str = OPENVINO) -> Iterator[str]:
     """A Triton on hardware of another kind, whose outputs are `factor` times those of the graph; yields its engine name."""

@@ -9,6 +9,7 @@ import numpy as np
 from avizor_inference.anomaly.cross_fitted import promised_rate
 from avizor_inference.anomaly.item_score import item_scores
 from avizor_inference.anomaly.p_values import supported_alpha
+from avizor_inference.error_text import named
 from avizor_inference.repository.calibration import Calibration
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -49,6 +50,18 @@ def compare_scores(new: Calibration, old: Calibration | None) -> Iterator[str]:
     if old is not None:
         yield f"{old.id} " + _quantiles(old)
     yield f"{new.id} " + _quantiles(new)
+
+
+def warning_of_lost_sources(new: Calibration, old: Calibration) -> str:
+    """Return a warning if an earlier calibration of the version has sources of which the new one has no item; else ""."""
+    lost = sorted({*old.source_names} - {*new.source_names}) if old.tells_sources_apart else []
+    if not lost:
+        return ""
+    return (
+        f"Warning: sources of {old.id} have no items here ({named(lost)}): once this calibration is active, theirs are "
+        "compared with items of other sources, for which no false-alarm rate is promised. A calibration replaces the one "
+        "before as a whole: give normal items of all sources, each in a folder of its name."
+    )
 
 
 def _quantiles(calibration: Calibration) -> str:
