@@ -26,6 +26,8 @@ from avizor_inference.digests import sha256_of_file
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import AvizorError, ModelNotFound, RepositoryError, SettingsError
+from avizor_inference.model_store.push import push as send
+from avizor_inference.model_store.stored_model import store_of
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.calibration_store import activate, store
 from avizor_inference.repository.config_text import with_digests
@@ -205,6 +207,32 @@ def test_two_pushes_at_once_of_other_versions_both_count(own: Path, tmp_path: Pa
     pull(tmp_path / "there", s3, "digits", "--version", 1)
     pull(tmp_path / "there", s3, "digits", "--version", 2)
     assert check_model(ModelRepository(tmp_path / "there"), "digits") == []
+
+
+def test_two_pushes_at_once_of_one_number_leave_one_of_them_whole(own: Path, tmp_path: Path, s3: S3) -> None:
+    """The first is held before its model.onnx, which is so large that it is sent in pieces: a store replaces files by these."""
+    here, other = tmp_path / "here", tmp_path / "other"
+    for folder, letter in ((here, "a"), (other, "b")):
+        add_version(own, folder, 1, letter * (17 * 2**20))
+    is_held, goes_on = threading.Event(), threading.Event()
+
+    def slow(request: dict[str, Any]) -> None:
+        if request["QUERY_STRING"].startswith("uploads") and not is_held.is_set():
+            is_held.set()
+            goes_on.wait(60)
+
+    s3.fault = slow
+    first = threading.Thread(target=send, args=(ModelRepository(here).version("digits"), store_of(s3.url("kept"))))
+    first.start()
+    try:
+        assert is_held.wait(60)
+        told = run("push", "--to", s3.url("kept"), "--models", other).exception
+    finally:
+        goes_on.set()
+        first.join()
+    pull(tmp_path / "there", s3)
+    assert files(tmp_path / "there") == files(here)
+    assert "another machine pushes a version of this number" in str(told)
 
 
 def test_calibrations_follow_their_version(own: Path, tmp_path: Path, s3: S3) -> None:

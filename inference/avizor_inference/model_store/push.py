@@ -18,6 +18,10 @@ from avizor_inference.repository.models import ModelVersion
 from avizor_inference.repository.triton_config import CONFIG_FILE, LABELS_FILE, OVERRIDES_FILE, digests_in
 from avizor_inference.repository.version_choice import chosen_version, without_choice
 
+# The manifest of the version that takes a number, written first, where none is. Then another version of that number is
+# refused while this one is sent: a large file goes in pieces, and a store cannot refuse those that would replace a file.
+_CLAIM = ".manifest.json"
+
 # How often a file is written again that another push has replaced meanwhile.
 _TRIES = 20
 _BUSY = "{} is replaced again and again by others; push again"
@@ -44,10 +48,13 @@ def push(version: ModelVersion, store: ObjectPath) -> Pushed:
         stored = StoredModel.read(place)
         _check_that_it_fits(stored, version)
         folder, is_new = place / str(version.version), version.version not in stored.versions
-        sent = _send_files(version, folder) if is_new else 0
+        manifest, sent = version.folder / MANIFEST_FILE, 0
+        if is_new:
+            _send(manifest, folder / _CLAIM)
+            sent = _send_files(version, folder)
         calibrations = _send_calibrations(version, folder)
         if is_new:
-            sent += _send(version.folder / MANIFEST_FILE, folder)
+            sent += _send(manifest, folder / MANIFEST_FILE)
         _send_settings(version, place)
         _announce(version, stored)
     return Pushed(folder, is_new, sent, calibrations)
@@ -71,19 +78,18 @@ def _check_that_it_fits(stored: StoredModel, version: ModelVersion) -> None:
 def _send_files(version: ModelVersion, folder: ObjectPath) -> int:
     """Send the files of a version but its manifest. Those that are there already are of a push that was stopped."""
     paths = sorted(path for path in version.folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    return sum(_send(path, folder) for path in paths if path.name != MANIFEST_FILE)
+    return sum(_send(path, folder / path.name) for path in paths if path.name != MANIFEST_FILE)
 
 
-def _send(path: Path, folder: ObjectPath) -> int:
+def _send(path: Path, target: ObjectPath) -> int:
     """Send a file that never changes, unless it is there; return its bytes."""
-    target = folder / path.name
     try:
         target.put_file(path, new=True)
     except FileExistsError as error:
         if target.sha256() != sha256_of_file(path):
             raise RepositoryError(
                 f"{target} is another file than {path}: another machine pushes a version of this number, or its push was "
-                f"stopped. Wait, or remove all below {folder}/, and push again"
+                f"stopped. Wait, or remove all below {target.parent}/, and push again"
             ) from error
     return path.stat().st_size
 
@@ -97,7 +103,7 @@ def _send_calibrations(version: ModelVersion, folder: ObjectPath) -> int:
     paths = [calibration_path(version.folder, identifier) for identifier in version.calibration_ids()]
     new = [path for path in paths if path.name not in there]
     for path in new:
-        _send(path, target)
+        _send(path, target / path.name)
     for _ in range(_TRIES):
         active, state = active_at(target)
         wanted = with_active_of(active, here)
