@@ -289,6 +289,21 @@ def test_a_file_that_was_changed_in_the_store_is_not_taken(own: Path, tmp_path: 
     assert files(there) == {}
 
 
+@pytest.mark.parametrize("digits", [19, 5000])
+def test_a_version_whose_number_no_repository_can_have_does_not_count(own: Path, tmp_path: Path, s3: S3, digits: int) -> None:
+    """19 digits are too many for the name of a version's folder, and 5000 for Python's integers."""
+    push(own, s3, "digits")
+    number, folder = "1" * digits, own / "digits/1"
+    text = (own / "digits/config.pbtxt").read_text()
+    s3.put("kept/digits/config.pbtxt", text.replace("avizor_model_sha256_1", f"avizor_model_sha256_{number}").encode())
+    s3.put(f"kept/digits/{number[:19]}/manifest.json", (folder / "manifest.json").read_bytes())
+    assert "was cut off" in str(refusal("pull", "--from", s3.url("kept"), "--models", tmp_path / "there"))
+    added = f'parameters [ {{ key: "avizor_model_sha256_{number}", value: {{ string_value: "0" }} }} ]\n'
+    s3.put("kept/digits/config.pbtxt", (text + added).encode())
+    pull(there := tmp_path / "there", s3)
+    assert ModelRepository(there).versions("digits") == [1]
+
+
 def test_a_version_that_is_damaged_here_is_not_sent(own: Path, s3: S3) -> None:
     (own / "digits/1/model.onnx").write_bytes(b"damaged")
     assert "Nothing was sent" in str(refusal("push", "digits", "--to", s3.url("kept"), "--models", own))

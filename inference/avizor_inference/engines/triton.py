@@ -36,8 +36,7 @@ from avizor_inference.errors import (
 )
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.calibration import EngineClass, RunPrecision
-from avizor_inference.repository.models import VERSION_PATTERN
-from avizor_inference.repository.triton_config import TRITON_TYPES, asks_for_gpu, digest_of_version
+from avizor_inference.repository.triton_config import TRITON_TYPES, VERSION_PATTERN, asks_for_gpu, digest_of_version
 
 # Metadata and configuration are small: a server that does not send them in this time counts as away.
 DESCRIBE_TIMEOUT_S = 10.0

@@ -18,10 +18,7 @@ from avizor_inference.repository.calibration import ID_PATTERN, Calibration
 from avizor_inference.repository.calibration_store import CALIBRATIONS_FOLDER, calibration_path, read_active
 from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
 from avizor_inference.repository.probe import PROBE_FILE, Probe
-from avizor_inference.repository.triton_config import CONFIG_FILE, read_config, served_versions
-
-# A version folder's name. Every engine's integers can hold that many digits.
-VERSION_PATTERN = r"[1-9][0-9]{0,17}"
+from avizor_inference.repository.triton_config import CONFIG_FILE, VERSION_PATTERN, read_config, served_versions
 
 # What to do about a file that cannot be read, where the system lacks nothing.
 _RESTORE, _PERMISSIONS = "restore it, or export the model again", "fix its permissions"
