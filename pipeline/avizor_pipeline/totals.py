@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import add
 
+from avizor_inference.anomaly.drift import Tally, tally
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.p_values import Judge
-from avizor_inference.anomaly.verdict import verdict
+from avizor_inference.anomaly.verdict import Verdict, verdict
 from avizor_inference.classify import MeanProbabilities
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
@@ -52,6 +54,7 @@ class ShardTotals:
         self.levels: dict[tuple[str, str], Level] = {}
         self.items: dict[str, Entry] = {}
         self.unread: set[str] = set()
+        self._drift: dict[tuple[str, str], dict[int, Tally]] = {}  # by model and source
 
     def finish(
         self, writer: PartWriter, shard: str, files: int, reconstruction: Callable[[str, str], str | None] = lambda *_: None
@@ -67,7 +70,10 @@ class ShardTotals:
             writer.add_rows("recordings", rows)
             labels[model.name] = dict(sorted(Counter(label for row in rows for label in counted_labels(row)).items()))
             short = {uri for (name, uri), totals in self.of.items() if name == model.name and totals.is_short}
-            sources[model.name] = count_by_source(rows, short)
+            sources[model.name] = {
+                source: count.model_copy(update={"drift": self._drift.get((model.name, source), {})})
+                for source, count in count_by_source(rows, short).items()
+            }
         loud = {uri: level for (_, uri), level in self.levels.items() if level.beyond and uri not in self.unread}
         if partly := {uri for _, uri in self.of if uri in self.unread}:
             writer.drop("windows", partly)  # a file that is a dead letter has no other rows
@@ -117,7 +123,23 @@ class ShardTotals:
                 row |= {"score": totals.score.value}
             else:
                 judged = verdict(judge, entry.source, totals.score, is_short=totals.is_short)
+                self._note_drift(model, entry.source, judged)
                 row |= verdict_columns(judged, settings.alpha, settings.confidence)
                 if "p_value" in row:
                     row["calibration_id"] = model.choice.calibration_id
             yield row
+
+    def _note_drift(self, model: JobModel, source: str, judged: Verdict) -> None:
+        """Take note of a score, if its source was calibrated: nothing is promised for others.
+
+        The scores of a cross-fitted calibration are of other networks than the one that answers.
+        """
+        calibration = model.calibration
+        if judged.p_value is None or calibration is None or calibration.folds:
+            return
+        if count := judged.of_source if calibration.tells_sources_apart else judged.compared_with:
+            of_source, of_item = (
+                self._drift.setdefault((model.name, source), {}),
+                tally(judged.p_value, judged.low_p_value, count),
+            )
+            of_source[count] = tuple(map(add, of_source[count], of_item)) if count in of_source else of_item

@@ -18,9 +18,10 @@ microphone is reconstructed perfectly, and nothing of it is ever flagged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from math import floor, log, log1p
+from typing import NamedTuple
 
 # On what is bet: that p-values of at most so much are more frequent than in the calibration; and the share of the capital.
 _LEVELS, _STAKES = (0.02, 0.1, 0.5), (0.1, 0.5)
@@ -35,12 +36,25 @@ _RISK_OF_ONE = RISK / (2 * 2 * len(_LEVELS))
 # 5e8 exp(-30) + RISK < 1e-4.
 ALERT = 30.0
 
+# The same of all items of a job together, which are looked at once: below 1e-4 with RISK.
+ALERT_OF_A_JOB = 10.0
+
 # It does not grow beyond this, so that it falls soon when all is well again.
 _MOST = 35.0
+_MOST_CAPITAL = _MOST + log(_BETTORS)
 
 
-# The level that a bettor bets on; what the logarithm of its capital changes by if it wins, and if it loses.
-_Bet = tuple[float, float, float]
+# Items, and of how many of them the p-value was at most each level: for larger scores, and then for smaller ones.
+Tally = tuple[int, ...]
+# By the number of calibration items that items were compared with.
+Tallies = Mapping[int, Tally]
+
+
+class Evidence(NamedTuple):
+    """Holds the natural logarithms of the evidence that scores became larger, and that they became smaller; 0 for none."""
+
+    larger: float
+    smaller: float
 
 
 class DriftDetector:
@@ -55,24 +69,67 @@ class DriftDetector:
         bets = _bets(count)
         self._larger, self._smaller = _after(self._larger, bets, p_value), _after(self._smaller, bets, low_p_value)
 
+    def add_all(self, tallies: Tallies) -> None:
+        """Take note of many items at once, in no order: who has less than at the start begins anew after all of them."""
+        larger, smaller = _gains(tallies)
+        self._larger, self._smaller = _together(self._larger, larger), _together(self._smaller, smaller)
+
     @property
     def log_martingale(self) -> float:
         """Return the natural logarithm of the evidence, 0 (none) to 35; see ALERT."""
         return min(max(0.0, max(*self._larger, *self._smaller) - log(_BETTORS)), _MOST)
 
 
+def tally(p_value: float, low_p_value: float, count: int) -> Tally:
+    """Return the tally of one item. See DriftDetector.add."""
+    levels = _levels(count)
+    return 1, *(int(p_value <= level) for level in levels), *(int(low_p_value <= level) for level in levels)
+
+
+def evidence_of(tallies: Tallies) -> Evidence:
+    """Return the evidence in all items of a job, whatever their order: nobody begins anew. See ALERT_OF_A_JOB."""
+    return Evidence(*(max(0.0, max(gains) - log(_BETTORS)) for gains in _gains(tallies)))
+
+
+def added(some: Tallies, others: Tallies) -> dict[int, Tally]:
+    """Return the tallies of the items of both."""
+    return {
+        count: tuple(map(sum, zip(*(each[count] for each in (some, others) if count in each), strict=True)))
+        for count in sorted(some.keys() | others.keys())
+    }
+
+
+def _gains(tallies: Tallies) -> tuple[list[float], list[float]]:
+    """Return what the logarithms of the capitals change by."""
+    half = _BETTORS // 2
+    larger, smaller = [0.0] * half, [0.0] * half
+    for count, (items, *hits) in tallies.items():
+        for place, (_, won, lost) in enumerate(_bets(count)):
+            level = place // len(_STAKES)
+            for gains, won_by in ((larger, hits[level]), (smaller, hits[len(_LEVELS) + level])):
+                gains[place] += won_by * won + (items - won_by) * lost
+    return larger, smaller
+
+
 def _after(capital: list[float], bets: Iterable[_Bet], p_value: float) -> list[float]:
     """Return what bettors have after an item."""
-    most = _MOST + log(_BETTORS)
     return [
-        (0.0 if before < 0.0 else before if before < most else most) + (won if p_value <= level else lost)
+        (0.0 if before < 0.0 else before if before < _MOST_CAPITAL else _MOST_CAPITAL) + (won if p_value <= level else lost)
         for before, (level, won, lost) in zip(capital, bets, strict=True)
     ]
 
 
+def _together(capital: list[float], gains: list[float]) -> list[float]:
+    return [min(max(before, 0.0), _MOST_CAPITAL) + gain for before, gain in zip(capital, gains, strict=True)]
+
+
+# The level that a bettor bets on; what the logarithm of its capital changes by if it wins, and if it loses.
+_Bet = tuple[float, float, float]
+
+
 @lru_cache(maxsize=4096)
 def _bets(count: int) -> tuple[_Bet, ...]:
-    """Return the bets on items that are compared with so many of a calibration."""
+    """Return the bets on items that are compared with so many of a calibration, in the order of levels and stakes."""
     bets = []
     for level in _LEVELS:
         at_most = floor(level * (count + 1) + 1e-9) - 1  # calibration items with a score as large
@@ -83,6 +140,11 @@ def _bets(count: int) -> tuple[_Bet, ...]:
             odds = 1 / _share_bound(count, at_most)
             bets.append(((at_most + 1.5) / (count + 1), log1p(stake * (odds - 1)), log1p(-stake)))
     return tuple(bets)
+
+
+@lru_cache(maxsize=4096)
+def _levels(count: int) -> tuple[float, ...]:
+    return tuple(level for level, _, _ in _bets(count)[:: len(_STAKES)])
 
 
 def _share_bound(count: int, at_most: int) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from avizor_inference.anomaly.drift import evidence_of
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.windows import ChannelMode
 from avizor_inference.job_results import SUMMARY_FILE
@@ -18,8 +19,23 @@ from avizor_pipeline.sinks.part_files import SourceCount
 from avizor_pipeline.sinks.write_errors import writing
 
 
+class SourceSummary(Strict):
+    """Holds what one model said of one source; of a classifier, `recordings` and `short` alone."""
+
+    recordings: int = Field(description="items")
+    anomalies: int
+    not_judged: int
+    short: int = Field(description="items shorter than the model's window")
+    drift: float = Field(description="logarithm of the evidence that scores have drifted from the calibration; 0: none")
+
+    @classmethod
+    def of(cls, count: SourceCount) -> SourceSummary:
+        """Return the summary of the counts."""
+        return cls(**count.model_dump(exclude={"drift"}), drift=round(max(evidence_of(count.drift)), 3))
+
+
 class ModelSummary(Strict):
-    """Holds what one model said. labels: of a classifier, label -> items. sources: source -> counts."""
+    """Holds what one model said. labels: of a classifier, label -> items."""
 
     name: str
     version: int
@@ -27,7 +43,7 @@ class ModelSummary(Strict):
     engine: str = Field(description="that ran it, as --engine names one: of `tuned` the model's own")
     anomalies: int
     labels: dict[str, int]
-    sources: dict[str, SourceCount]
+    sources: dict[str, SourceSummary]
 
 
 class JobSummary(Strict):
@@ -101,5 +117,5 @@ def _of_model(model: JobModel, settings: JobSettings, outcome: Outcome) -> Model
         engine=settings.engine_of(model.choice),
         anomalies=sum(count.anomalies for count in sources.values()),
         labels=dict(outcome.labels.get(model.name, {})),
-        sources=dict(sorted(sources.items())),
+        sources={source: SourceSummary.of(count) for source, count in sorted(sources.items())},
     )

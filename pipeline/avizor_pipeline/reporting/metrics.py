@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, start_http_server
 from prometheus_client.metrics import MetricWrapperBase
 
+from avizor_inference.anomaly.drift import DriftDetector
 from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
 from avizor_pipeline.sinks.part_files import Commit
@@ -47,6 +48,14 @@ class BatchMetrics:
             registry=None,
         )
         self._flagged = Gauge("avizor_batch_anomalies", "Recordings flagged at the job's alpha.", by_source, registry=None)
+        self._drift = Gauge(
+            "avizor_batch_drift_log_martingale",
+            "Evidence that the scores of a source have drifted away from its calibration, to larger or smaller ones: natural "
+            "logarithm of a test martingale; 0 is none, and beyond 30 it is no chance.",
+            by_source,
+            registry=None,
+        )
+        self._drifts: dict[tuple[str, str], DriftDetector] = {}  # by model and source
         self._exit_code = Gauge(
             "avizor_batch_last_exit_code",
             "0 all rows, 3 finished with dead letters, 1 failed, 2 wrong usage, 128 + the signal that stopped it.",
@@ -63,7 +72,8 @@ class BatchMetrics:
         self._runs_every = Gauge(
             "avizor_batch_runs_every_seconds", "Time between two runs, as --runs-every says. Pushed only.", registry=None
         )
-        counted = (self._planned, self._files, self._windows, self._dead, self._judged, self._not_judged, self._flagged)
+        of_sources = (self._judged, self._not_judged, self._flagged, self._drift)
+        counted = (self._planned, self._files, self._windows, self._dead, *of_sources)
         for metric in (self._runs, self._started, self._alpha, *counted):
             self.running.register(metric)
             self.ended.register(metric)
@@ -88,6 +98,9 @@ class BatchMetrics:
                 self._judged.labels(model, source).inc(count.recordings - count.not_judged)
                 self._not_judged.labels(model, source).inc(count.not_judged)
                 self._flagged.labels(model, source).inc(count.anomalies)
+                drift = self._drifts.setdefault((model, source), DriftDetector())
+                drift.add_all(count.drift)
+                self._drift.labels(model, source).set(drift.log_martingale)
                 self._note(model, source)
 
     def _note(self, model: str, source: str) -> None:
@@ -100,7 +113,8 @@ class BatchMetrics:
         if len(sources) > self._most_sources:
             forgotten = next(iter(sources))
             del sources[forgotten]
-            for metric in (self._judged, self._not_judged, self._flagged):
+            del self._drifts[model, forgotten]
+            for metric in (self._judged, self._not_judged, self._flagged, self._drift):
                 metric.remove(model, forgotten)
 
     def finish(self, exit_code: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from avizor_inference.anomaly.calibration_text import cross_fitted_note
+from avizor_inference.anomaly.drift import ALERT_OF_A_JOB, evidence_of
 from avizor_inference.anomaly.p_values import for_each_source, level, recordings_needed
 from avizor_inference.error_text import named, short_name
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
@@ -62,6 +63,7 @@ def summary_lines(
             note = cross_fitted_note(calibrated.calibration, alpha)
             promised = "alpha" if note else "a promised false-alarm rate of"
             yield from _flagged_lines(calibrated, sources, promised, alpha, confidence, out)
+            yield from _drift_lines(calibrated, sources)
             if note:
                 yield f"  Note: {note}"
             pooled = pooled_sources(calibrated.calibration, sources, alpha, confidence)
@@ -103,6 +105,22 @@ def _flagged_lines(
             f"  Note: a {one} shorter than the model's window needs calibration {model.items} as short, a longer one longer "
             f"ones: see not_judged in {out}/recordings"
         )
+
+
+def _drift_lines(model: JobModel, sources: Mapping[str, SourceCount]) -> Iterator[str]:
+    """Yield which sources do not have the scores that the model was calibrated with, though few or none may be flagged."""
+    evidence = {source: evidence_of(count.drift) for source, count in sources.items()}
+    for what, drifted in (
+        ("larger", [source for source, of in evidence.items() if of.larger > max(ALERT_OF_A_JOB, of.smaller)]),
+        ("smaller", [source for source, of in evidence.items() if of.smaller > max(ALERT_OF_A_JOB, of.larger)]),
+    ):
+        if drifted:
+            names = named(list(map(short_name, sorted(drifted))), ROWS_SHOWN)
+            yield (
+                f"  Note: {names}: scores are {what} than in the calibration, whatever is flagged, so alpha does not hold "
+                f"(healthy {model.items} do this with a probability below 1 in 10,000); look at some of them, and calibrate "
+                "again if they are normal"
+            )
 
 
 def _source_row(source: str, count: SourceCount) -> tuple[str, ...]:

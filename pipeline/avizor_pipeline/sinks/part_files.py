@@ -17,8 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
+from avizor_inference.anomaly.drift import added
 from avizor_inference.daemon_threads import DaemonThreads
 from avizor_inference.digests import digest_of, sha256_of_file
 from avizor_inference.durable_files import temporary_name
@@ -45,13 +46,21 @@ from avizor_pipeline.sinks.write_errors import writing
 class SourceCount(Strict):
     """Holds the counts of one model and one source. `recordings` counts items; the name is that of the commit records on disk.
 
-    short: items shorter than the model's window. anomalies, not_judged: 0 for a classifier.
+    short: items shorter than the model's window. anomalies, not_judged: 0 for a classifier. drift: see Tallies; not written
+    where it is empty, as of a classifier.
     """
 
     recordings: int = 0
     anomalies: int = 0
     not_judged: int = 0
     short: int = 0
+    drift: dict[int, tuple[int, ...]] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what records of earlier jobs do not have: their digests are of what they hold."""
+        written: dict[str, Any] = fields(self)
+        return written if self.drift else {name: value for name, value in written.items() if name != "drift"}
 
     def __add__(self, other: SourceCount) -> SourceCount:
         """Return the counts of both together."""
@@ -60,6 +69,7 @@ class SourceCount(Strict):
             anomalies=self.anomalies + other.anomalies,
             not_judged=self.not_judged + other.not_judged,
             short=self.short + other.short,
+            drift=added(self.drift, other.drift),
         )
 
 

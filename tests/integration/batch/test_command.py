@@ -115,7 +115,7 @@ def test_the_summary_is_a_file_and_can_be_printed_as_json(data: Path, models: Pa
     normal = next(model for model in summary["models"] if model["name"] == "normal")
     (flagged,) = query(f"select count(*) from '{out}/recordings/*.parquet' where is_anomaly")
     assert (normal["anomalies"],) == flagged
-    assert normal["sources"]["default"] == {"recordings": 1, "anomalies": 0, "not_judged": 1, "short": 1}
+    assert normal["sources"]["default"] == {"recordings": 1, "anomalies": 0, "not_judged": 1, "short": 1, "drift": 0.0}
     again = batch(data, models, out, "--json")
     assert json.loads(again.stdout)["earlier_files"] == 15
     assert json.loads(again.stdout)["models"] == summary["models"]

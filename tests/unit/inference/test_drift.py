@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from math import log
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from avizor_inference.anomaly import drift
-from avizor_inference.anomaly.drift import ALERT, RISK, DriftDetector
+from avizor_inference.anomaly.drift import ALERT, ALERT_OF_A_JOB, RISK, DriftDetector, Tallies, added, evidence_of, tally
 
 Scores = NDArray[np.float64]
 
@@ -91,3 +92,43 @@ def test_a_calibration_of_few_items_shows_only_large_drift() -> None:
     rng = np.random.default_rng(0)
     assert max(evidence(rng.standard_normal(3), rng.standard_normal(2000) + 9)) == 0
     assert max(evidence(rng.standard_normal(19), rng.standard_normal(2000) + 9)) > ALERT
+
+
+def tallies(calibration: Scores, scores: Scores) -> Tallies:
+    of_all: Tallies = {}
+    for p_value, low in p_values(calibration, scores):
+        of_all = added(of_all, {len(calibration): tally(p_value, low, len(calibration))})
+    return of_all
+
+
+def test_the_items_of_a_job_are_evidence_in_any_order_and_in_any_parts() -> None:
+    rng = np.random.default_rng(0)
+    calibration, scores = rng.standard_normal(199), rng.standard_normal(400) + 2
+    whole = tallies(calibration, scores)
+    parts = [tallies(calibration, part) for part in np.array_split(rng.permutation(scores), 7)]
+    assert functools.reduce(added, parts) == whole
+    assert evidence_of(whole).larger > ALERT_OF_A_JOB
+    assert evidence_of(whole).smaller == 0
+    assert evidence_of(tallies(calibration, -scores)).smaller > ALERT_OF_A_JOB
+    assert evidence_of({}) == (0, 0)
+
+
+def test_healthy_items_of_a_job_are_no_evidence() -> None:
+    """More than log(1 / share) is found in at most that share of all jobs, with calibrations that happened to be unlucky."""
+    rng = np.random.default_rng(0)
+    found = [max(evidence_of(tallies(rng.standard_normal(99), rng.standard_normal(1000)))) for _ in range(100)]
+    assert np.mean(np.array(found) > log(1 / 0.1)) <= 0.1
+    assert max(found) < ALERT_OF_A_JOB
+
+
+def test_items_of_shards_are_taken_together_as_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    calibration, detector = rng.standard_normal(99), DriftDetector()
+    for _ in range(20):
+        detector.add_all(tallies(calibration, rng.standard_normal(64)))
+    assert detector.log_martingale < ALERT_OF_A_JOB
+    for _ in range(5):
+        detector.add_all(tallies(calibration, rng.standard_normal(64) - 3))
+    assert detector.log_martingale == 35
+    detector.add_all({})
+    assert detector.log_martingale == 35

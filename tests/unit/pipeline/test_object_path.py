@@ -220,7 +220,7 @@ def test_what_is_read_at_once_comes_in_order_and_is_not_read_far_ahead(out: Obje
 
 ENDS = """
 import os, sys
-from avizor_pipeline.sinks.object_path import ObjectPath
+from avizor_inference.items.object_path import ObjectPath
 from avizor_pipeline.sinks.output_files import part_batches, read_part
 part, codes = ObjectPath.parse(sys.argv[1]), []
 for _ in range(24):

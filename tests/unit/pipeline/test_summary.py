@@ -200,7 +200,12 @@ def test_of_too_many_sources_the_one_that_was_counted_longest_ago_has_no_series(
     assert series == {
         f'avizor_batch_{name}{{model="normal",source="{source}"}} {number}'
         for source, judged in (("monday", 4.0), ("wednesday", 2.0))
-        for name, number in (("recordings", judged), ("recordings_not_judged", 0.0), ("anomalies", judged / 2))
+        for name, number in (
+            ("recordings", judged),
+            ("recordings_not_judged", 0.0),
+            ("anomalies", judged / 2),
+            ("drift_log_martingale", 0.0),
+        )
     }
 
 
@@ -240,3 +245,43 @@ def test_a_name_cannot_write_into_the_terminal(opened: Sequence[JobModel]) -> No
     assert "\\x1b[31m\\nred\\u202e" in text
     assert "\x1b" not in text
     assert "\u202e" not in text
+
+
+def test_sources_whose_scores_have_drifted_are_named_with_the_direction(opened: Sequence[JobModel]) -> None:
+    """Tallies of 60 calibration items: items, and how many are at most 0.02, 0.1 and 0.5, for larger and for smaller scores."""
+    larger, smaller, healthy = (100, 60, 80, 100, 0, 0, 0), (100, 0, 0, 0, 60, 80, 100), (100, 2, 9, 50, 1, 10, 52)
+    drifts = {"up": larger, "down": smaller, "fine": healthy}
+    outcome = Outcome(files=300, windows=900)
+    outcome.sources = {"normal": {source: SourceCount(recordings=100, drift={60: each}) for source, each in drifts.items()}}
+    (model,) = (each for each in opened if each.calibration)
+    notes = [line for line in summary_lines(outcome, [model], 0.05, OUT, seconds=2.0) if "scores are" in line]
+    assert [note.partition(" than")[0] for note in notes] == [
+        "  Note: up: scores are larger",
+        "  Note: down: scores are smaller",
+    ]
+    summary = summarise(
+        outcome, [model], JobRequest(("data",), ("normal",), model.version.folder.parents[1]).to_settings(), OUT, 2.0
+    )
+    shown = {source: count.drift for source, count in summary.models[0].sources.items()}
+    assert shown["up"] == shown["down"] > 10
+    assert shown["fine"] == 0
+    metrics = BatchMetrics()
+    for source, count in outcome.sources["normal"].items():
+        metrics.count(
+            Commit(
+                shard=source,
+                files=1,
+                windows=1,
+                dead_letters=0,
+                rows={},
+                sha256={},
+                labels={},
+                sources={"normal": {source: count}},
+            ),
+            ["normal"],
+        )
+    values = {
+        source: metrics.running.get_sample_value("avizor_batch_drift_log_martingale", {"model": "normal", "source": source})
+        for source in drifts
+    }
+    assert values == {"up": 35, "down": 35, "fine": 0}
