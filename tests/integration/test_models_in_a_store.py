@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -302,6 +303,63 @@ def test_a_version_whose_number_no_repository_can_have_does_not_count(own: Path,
     s3.put("kept/digits/config.pbtxt", (text + added).encode())
     pull(there := tmp_path / "there", s3)
     assert ModelRepository(there).versions("digits") == [1]
+
+
+def test_one_model_that_is_refused_keeps_no_other_from_being_copied(own: Path, tmp_path: Path, s3: S3) -> None:
+    (own / "a-folder").mkdir()
+    assert "holds no version of a model" in str(refusal("push", "--to", s3.url("kept"), "--models", own))
+    for name in ("copied", "too"):
+        for key in ("config.pbtxt", "1/manifest.json"):
+            s3.put(f"kept/{name}/{key}", (own / "digits" / key).read_bytes())
+    there = tmp_path / "there"
+    told = str(refusal("pull", "--from", s3.url("kept"), "--models", there)).splitlines()
+    assert [line.partition(" ")[0] for line in told] == [s3.url(f"kept/{name}/1/manifest.json") for name in ("copied", "too")]
+    assert all("is of digits version 1: it was copied there by other means" in line for line in told)
+    assert ModelRepository(there).names() == ["digits", "transfers"]
+
+
+def test_odd_files_of_a_version_stay_where_they_are(own: Path, tmp_path: Path, s3: S3) -> None:
+    """Names that are no text, or too long for a disk, and what is no file."""
+    folder = own / "digits/1"
+    kept = files(own / "digits")
+    for name in (b"\xff\xfe", b"my notes", "größe".encode()):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_text("odd")
+    os.mkfifo(folder / "pipe")
+    (folder / "folder").mkdir()
+    push(own, s3, "digits")
+    s3.put("kept/digits/1/" + 300 * "n", b"odd")
+    s3.put("kept/digits/1/.hidden", b"odd")
+    pull(tmp_path / "there", s3)
+    assert files(tmp_path / "there/digits") == kept
+
+
+def test_a_broken_config_of_a_model_that_is_here_is_told(own: Path, tmp_path: Path, s3: S3) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    add_version(own, here, 1)
+    push(here, s3)
+    pull(there, s3)
+    add_version(own, here, 2)
+    push(here, s3)
+    config = there / "digits/config.pbtxt"
+    config.write_bytes(b"\xff\xfe")
+    told = refusal("pull", "--from", s3.url("kept"), "--models", there)
+    assert str(told) == f"{config}: is not UTF-8; export the model again"
+    config.unlink()  # that of the store takes its place, and all versions that are here are in it
+    s3.put("kept/digits/config.pbtxt", with_digests((here / "digits/config.pbtxt").read_text(), {1: ""}, "").encode())
+    pull(there, s3)
+    assert check_model(ModelRepository(there), "digits") == []
+
+
+def test_a_choice_in_the_store_is_told_where_another_version_is_served(own: Path, tmp_path: Path, s3: S3) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for number in (1, 2):
+        add_version(own, here, number)
+        push(here, s3)
+        pull(there, s3)
+    choose_version(here / "digits", 1)
+    push(here, s3)
+    note = "  note: another version is served here; to change that: avizor models load digits --version 1\n"
+    assert pull(there, s3) == f"digits: {there}/digits/1 was here\n{note}"
 
 
 def test_a_version_that_is_damaged_here_is_not_sent(own: Path, s3: S3) -> None:

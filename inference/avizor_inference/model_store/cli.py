@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
-from avizor_inference.errors import SettingsError
+from avizor_inference.errors import AvizorError, RepositoryError, SettingsError
 from avizor_inference.model_options import models_option, version_option
 from avizor_inference.model_store.pull import Pulled, pull
 from avizor_inference.model_store.push import Pushed, push
-from avizor_inference.model_store.stored_model import StoredModel, in_words, names_at, store_of, told
+from avizor_inference.model_store.stored_model import StoredModel, in_words, is_away, names_at, store_of, told
 from avizor_inference.repository.models import ModelRepository
 
 _PUSH_EXAMPLES = """\b
@@ -39,8 +40,11 @@ def push_command(names: tuple[str, ...], url: str, models: Path, version: int | 
     """
     _refuse_a_version_of_many(names, version)
     repository, store = ModelRepository(models), store_of(url)
-    for name in names or _names(repository):
+
+    def copy(name: str) -> None:
         click.echo(f"{name}: {_pushed(push(repository.served(name, version), store))}")
+
+    _for_each(names or _names(repository), copy)
 
 
 @click.command("pull", short_help="Copy models from an object store.", epilog=_PULL_EXAMPLES)
@@ -59,7 +63,8 @@ def pull_command(names: tuple[str, ...], url: str, models: Path, version: int | 
     store = store_of(url)
     with in_words(store):
         names = names or tuple(names_at(store))
-    for name in names:
+
+    def copy(name: str) -> None:
         with in_words(store / name):
             stored = StoredModel.read(store / name)
         pulled = pull(stored, version, models)
@@ -67,10 +72,31 @@ def pull_command(names: tuple[str, ...], url: str, models: Path, version: int | 
         for note in pulled.notes:
             click.echo(f"  note: {note}")
 
+    _for_each(names, copy)
+
 
 def _refuse_a_version_of_many(names: tuple[str, ...], version: int | None) -> None:
     if version is not None and len(names) != 1:
         raise SettingsError("--version is of one model; name it, as in `avizor models push pumps --version 3`")
+
+
+def _for_each(names: Sequence[str], copy: Callable[[str], None]) -> None:
+    """Copy each model; one that is refused keeps no other from that. Raises AvizorError at the end.
+
+    A store that is away ends all: each of the others would wait for it, too.
+    """
+    refused: list[AvizorError] = []
+    for name in names:
+        try:
+            copy(name)
+        except AvizorError as error:
+            refused.append(error)
+            if is_away(error):
+                break
+    if len(refused) == 1:
+        raise refused[0]
+    if refused:
+        raise RepositoryError("\n".join(map(str, refused)))
 
 
 def _names(repository: ModelRepository) -> list[str]:

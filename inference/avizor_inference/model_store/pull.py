@@ -7,10 +7,10 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from avizor_inference.checks.check_version import check_version
-from avizor_inference.errors import RepositoryError
+from avizor_inference.errors import ModelNotFound, RepositoryError
 from avizor_inference.items.object_path import ObjectPath
 from avizor_inference.model_store.active import active_at
-from avizor_inference.model_store.stored_model import StoredModel, in_words
+from avizor_inference.model_store.stored_model import FILE, StoredModel, in_words
 from avizor_inference.repository.calibration import ID_PATTERN, Calibration
 from avizor_inference.repository.calibration_store import (
     ACTIVE_FILE,
@@ -24,12 +24,10 @@ from avizor_inference.repository.calibration_store import (
 from avizor_inference.repository.config_text import with_digests
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelRepository, ModelVersion
-from avizor_inference.repository.publication import Staging, publish, staging
-from avizor_inference.repository.triton_config import CONFIG_FILE, LABELS_FILE, OVERRIDES_FILE, serves_newest
-from avizor_inference.repository.version_choice import without_choice
+from avizor_inference.repository.publication import Staging, earlier_digests, publish, staging
+from avizor_inference.repository.triton_config import CONFIG_FILE, LABELS_FILE, OVERRIDES_FILE
+from avizor_inference.repository.version_choice import read_text, without_choice
 
-# Names of files of a version. Others are no files of ours, and are left.
-_FILE = re.compile(r"\w[\w.-]*")
 _CALIBRATION = ".json"
 
 
@@ -57,7 +55,7 @@ def pull(stored: StoredModel, version: int | None, models: Path) -> Pulled:
     with staging(models, name, number) as staged:
         here = _versions(models, name)
         if number in here:
-            return _with_calibrations(stored, manifest, here[number])
+            return _with_calibrations(stored, manifest, here[number], models)
         if here:
             _check_that_it_fits(stored, manifest, here[max(here)])
         with in_words(stored.place):
@@ -65,11 +63,19 @@ def pull(stored: StoredModel, version: int | None, models: Path) -> Pulled:
         if problems := check_version(ModelVersion(name, number, staged.version_folder)):
             raise RepositoryError(f"{stored.place}: {'; '.join(problems)}. Nothing was changed here; push that version again")
         fetched = ModelVersion(name, number, publish(staged, models).folder)
-    is_served = serves_newest(fetched.config, number) and number >= max(here, default=0)
-    notes = (
-        () if is_served else (f"another version is served here; to change that: avizor models load {name} --version {number}",)
-    )
-    return Pulled(fetched, True, len(fetched.calibration_ids()), notes)
+    return Pulled(fetched, True, len(fetched.calibration_ids()), _other_version(fetched, models))
+
+
+def _other_version(version: ModelVersion, models: Path) -> tuple[str, ...]:
+    """Return a note if another version is served here than the one that was asked for, or that the store serves."""
+    try:
+        served = ModelRepository(models).served(version.name).version
+    except (ModelNotFound, RepositoryError):
+        return ()
+    if served == version.version:
+        return ()
+    load = f"avizor models load {version.name} --version {version.version}"
+    return (f"another version is served here; to change that: {load}",)
 
 
 def _versions(models: Path, name: str) -> dict[int, ModelVersion]:
@@ -86,7 +92,7 @@ def _check_that_it_fits(stored: StoredModel, manifest: Manifest, newest: ModelVe
         )
 
 
-def _with_calibrations(stored: StoredModel, manifest: Manifest, version: ModelVersion) -> Pulled:
+def _with_calibrations(stored: StoredModel, manifest: Manifest, version: ModelVersion, models: Path) -> Pulled:
     """Add the calibrations that a version here does not have, and activate those that are active in the store and new here."""
     if version.manifest != manifest:
         raise RepositoryError(
@@ -103,7 +109,7 @@ def _with_calibrations(stored: StoredModel, manifest: Manifest, version: ModelVe
         for identifier in active.ids().values():
             if identifier in new:
                 activate(version.folder, new[identifier])
-    return Pulled(version, False, len(new), _other_choices(version, active))
+    return Pulled(version, False, len(new), (*_other_version(version, models), *_other_choices(version, active)))
 
 
 def _other_choices(version: ModelVersion, there: ActiveCalibrations) -> tuple[str, ...]:
@@ -128,7 +134,7 @@ def _calibration(folder: ObjectPath, identifier: str, manifest: Manifest) -> Cal
 def _fetch(stored: StoredModel, staged: Staging, models: Path) -> None:
     """Copy the files of a version, its calibrations, and what goes with them, into the staging folder."""
     folder = stored.place / str(staged.version)
-    for name in filter(_FILE.fullmatch, folder.objects()):
+    for name in filter(FILE.fullmatch, folder.objects()):
         (folder / name).fetch(staged.version_folder / name)
     calibrations = staged.version_folder / CALIBRATIONS_FOLDER
     if CALIBRATIONS_FOLDER in folder.folders():
@@ -140,17 +146,19 @@ def _fetch(stored: StoredModel, staged: Staging, models: Path) -> None:
             (calibrations / ACTIVE_FILE).write_text(active.to_json(), encoding="utf-8")
     if LABELS_FILE in stored.place.objects():
         (stored.place / LABELS_FILE).fetch(staged.model_folder / LABELS_FILE)
-    _write_config(stored, staged, models / staged.name / CONFIG_FILE)
+    _write_config(stored, staged, models)
 
 
-def _write_config(stored: StoredModel, staged: Staging, here: Path) -> None:
+def _write_config(stored: StoredModel, staged: Staging, models: Path) -> None:
     """Write config.pbtxt: that of the model that is here, or else that of the store, without its choice of a version."""
+    here = models / staged.name / CONFIG_FILE
+    digests = {staged.version: stored.versions[staged.version].model_sha256}
     if here.is_file():
-        text = here.read_text(encoding="utf-8")
+        text = read_text(here)
     else:
+        digests |= earlier_digests(models, staged.name)
         overrides = stored.overrides()
         if overrides:
             (staged.model_folder / OVERRIDES_FILE).write_text(overrides, encoding="utf-8")
         text = without_choice(stored.config or "", overrides, str(stored.place / CONFIG_FILE))
-    digests = {staged.version: stored.versions[staged.version].model_sha256}
     (staged.model_folder / CONFIG_FILE).write_text(with_digests(text, digests, str(here)), encoding="utf-8")

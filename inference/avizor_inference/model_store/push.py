@@ -10,7 +10,7 @@ from avizor_inference.digests import sha256_of_file
 from avizor_inference.errors import RepositoryError
 from avizor_inference.items.object_path import ObjectPath
 from avizor_inference.model_store.active import active_at, with_active_of
-from avizor_inference.model_store.stored_model import StoredModel, in_words
+from avizor_inference.model_store.stored_model import FILE, StoredModel, in_words
 from avizor_inference.repository.calibration_store import ACTIVE_FILE, CALIBRATIONS_FOLDER, calibration_path, read_active
 from avizor_inference.repository.config_text import with_digests
 from avizor_inference.repository.manifest import MANIFEST_FILE
@@ -77,7 +77,7 @@ def _check_that_it_fits(stored: StoredModel, version: ModelVersion) -> None:
 
 def _send_files(version: ModelVersion, folder: ObjectPath) -> int:
     """Send the files of a version but its manifest. Those that are there already are of a push that was stopped."""
-    paths = sorted(path for path in version.folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    paths = sorted(path for path in version.folder.iterdir() if FILE.fullmatch(path.name) and path.is_file())
     return sum(_send(path, folder / path.name) for path in paths if path.name != MANIFEST_FILE)
 
 

@@ -6,13 +6,14 @@ sees half a version.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
 from avizor_inference.error_text import counted, named, reason, remedy
-from avizor_inference.errors import ModelNotFound, RepositoryError, SettingsError
+from avizor_inference.errors import ModelNotFound, RepositoryError, SettingsError, StoreUnavailable
 from avizor_inference.items.object_path import SCHEMES, ObjectPath, Version
 from avizor_inference.repository.manifest import MANIFEST_FILE, Manifest
 from avizor_inference.repository.triton_config import (
@@ -23,6 +24,9 @@ from avizor_inference.repository.triton_config import (
     served_versions,
 )
 from avizor_inference.strict_json import validation_message
+
+# Names of files of a version. Others are no files of ours, and stay where they are.
+FILE = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 
 
 def store_of(url: str) -> ObjectPath:
@@ -42,6 +46,11 @@ def in_words(place: ObjectPath) -> Iterator[None]:
     except OSError as error:
         what_to_do = remedy(error, "mend that, and give the command again: it goes on where it was")
         raise RepositoryError(f"{error.filename or place}: {reason(error)}; {what_to_do}") from error
+
+
+def is_away(error: BaseException | None) -> bool:
+    """Return whether an error comes from a store that gives no answer, or answers nothing to this user."""
+    return error is not None and (isinstance(error, StoreUnavailable) or is_away(error.__cause__))
 
 
 @dataclass(frozen=True)
@@ -82,9 +91,11 @@ class StoredModel:
         """Return the text of config.overrides.pbtxt; "" if there is none. Raises OSError, RepositoryError."""
         path = self.place / OVERRIDES_FILE
         try:
-            return _text(path.read_bytes(), path)
+            text = _text(path.read_bytes(), path)
         except FileNotFoundError:
             return ""
+        parse_config(text, str(path))
+        return text
 
     def chosen(self, version: int | None) -> int:
         """Return the number of a version that counts: the one that is named, or the one that config.pbtxt serves.
@@ -107,7 +118,12 @@ class StoredModel:
             return None
         except ValueError as error:
             raise RepositoryError(f"{path} is not a manifest: {validation_message(error)}; {_again(number)}") from error
-        if (manifest.name, manifest.version, manifest.model_sha256) != (self.place.name, number, sha256):
+        if (manifest.name, manifest.version) != (self.place.name, number):
+            raise RepositoryError(
+                f"{path} is of {manifest.name} version {manifest.version}: it was copied there by other means. A version keeps "
+                f"its name and number; remove all below {number}/ there"
+            )
+        if manifest.model_sha256 != sha256:
             raise RepositoryError(f"{path} is of another version than {CONFIG_FILE} says; {_again(number)}")
         return manifest
 

@@ -52,7 +52,7 @@ def choose_version(folder: Path, version: int | None) -> str:
     folder: of the model. Call it while `choosing`. Raises RepositoryError, also for a file that cannot be written.
     """
     path = folder / CONFIG_FILE
-    before = _read(path)
+    before = read_text(path)
     wanted = f"{_POLICY} {{ specific {{ versions: [ {version} ] }} }}" if version else _own_policy(folder)
     _write(path, _with_policy(before, wanted, str(path)))
     return before
@@ -64,7 +64,7 @@ def trying(folder: Path, version: int | None) -> Iterator[None]:
 
     So it is, too, if a signal stops the command while the file is written. Raises RepositoryError.
     """
-    before = _read(folder / CONFIG_FILE)
+    before = read_text(folder / CONFIG_FILE)
     try:
         choose_version(folder, version)
         yield
@@ -88,11 +88,12 @@ def without_choice(text: str, overrides: str, where: str) -> str:
 
 def restore(folder: Path, text: str) -> None:
     """Put back what `choose_version` returned, if it is not there. Raises RepositoryError."""
-    if _read(folder / CONFIG_FILE) != text:
+    if read_text(folder / CONFIG_FILE) != text:
         _write(folder / CONFIG_FILE, text)
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return the text of a config.pbtxt, or of its overrides. Raises RepositoryError."""
     try:
         return read_regular(path).decode()
     except OSError as error:
@@ -114,7 +115,7 @@ def _with_policy(before: str, wanted: str, where: str) -> str:
 
 def _own_policy(folder: Path) -> str:
     path = folder / OVERRIDES_FILE
-    return _policy_of(_read(path), str(path)) if path.is_file() else ""
+    return _policy_of(read_text(path), str(path)) if path.is_file() else ""
 
 
 def _policy_of(overrides: str, where: str) -> str:
