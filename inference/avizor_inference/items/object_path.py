@@ -10,7 +10,7 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -178,24 +178,25 @@ class ObjectPath:
 
     def sha256(self) -> str:
         """Return the sha256, in hexadecimal, of the content. Raises OSError."""
-
-        def digest(store: Any, key: str) -> str:
-            digest = hashlib.sha256()
-            for block in store.get(key).stream(_BLOCK_BYTES):
-                digest.update(block)
-            return digest.hexdigest()
-
-        return _answer(self, digest)
+        digest = hashlib.sha256()
+        for piece in self._pieces():
+            digest.update(piece)
+        return digest.hexdigest()
 
     def fetch(self, file: Path) -> None:
-        """Write the content to a local file, a block at a time. Raises OSError."""
+        """Write the content to a local file. Raises OSError."""
+        with file.open("wb") as local:
+            for piece in self._pieces():
+                try:
+                    local.write(piece)
+                except OSError as error:  # which is not of the store
+                    raise OSError(error.errno, os.strerror(error.errno or 0), str(file)) from error
 
-        def fetch(store: Any, key: str) -> None:
-            with file.open("wb") as local:
-                for block in store.get(key).stream(_BLOCK_BYTES):
-                    local.write(block)
-
-        _answer(self, fetch)
+    def _pieces(self) -> Iterator[bytes]:
+        """Yield the content, by a request for each piece: one for all may take longer than it has. Raises OSError."""
+        with self.open() as content:
+            while piece := content.read(_PIECE_BYTES):
+                yield piece
 
     def put(self, content: bytes, *, new: bool = False, version: Version | None = None, patient: bool = True) -> Version:
         """Write an object by one PUT; return its version.
