@@ -48,6 +48,7 @@ def models(context: click.Context, folder: Path) -> None:
     right size?
     """
     context.obj = folder
+    context.default_map = {name: {"models": str(folder)} for name in models.commands}
     if context.invoked_subcommand is None and not _list(ModelRepository(folder)):
         sys.exit(1)
 

@@ -383,6 +383,12 @@ def test_a_version_that_is_damaged_here_is_not_sent(own: Path, s3: S3) -> None:
     assert not [method for method, _, _ in s3.requests if method == "PUT"]
 
 
+def test_the_repository_may_be_named_before_the_command(own: Path, tmp_path: Path, s3: S3) -> None:
+    assert "is there now" in said("--models", own, "push", "digits", "--to", s3.url("kept"))
+    there = tmp_path / "there"
+    assert f"{there}/digits/1 is here now" in said("--models", there, "pull", "digits", "--from", s3.url("kept"))
+
+
 def test_a_full_disk_leaves_the_repository_as_it_was(own: Path, tmp_path: Path, s3: S3) -> None:
     push(own, s3, "digits")
     (tmp_path / "small").mkdir()
