@@ -176,7 +176,8 @@ def test_a_choice_travels_with_a_push_and_lasts_where_it_was_made(own: Path, tmp
     push(here, s3)
     assert pull(tmp_path / "new", s3).startswith(f"digits: {tmp_path}/new/digits/1 is here now")
     choose_version(there / "digits", 1)
-    note = "  note: another version is served here; to change that: avizor models load digits --version 2\n"
+    note = "  note: another version is served here; to change that: avizor models load digits --version 2"
+    note += f" --models {there}\n"
     assert pull(there, s3, "digits", "--version", 2).endswith(note)
     assert ModelRepository(there).served("digits").version == 1
     assert ModelRepository(there).versions("digits") == [1, 2]
@@ -264,9 +265,21 @@ def test_calibrations_follow_their_version(own: Path, tmp_path: Path, s3: S3) ->
     assert served.calibrations() == (second,)
     activate(here.folder, first)  # back to the first one: the store follows, and who pulls is told
     push(own, s3, "transfers")
-    note = f"another one is active here; to change that: avizor calibrate transfers --activate-id {first.id}"
+    note = "another one is active here; to change that: "
+    note += f"avizor calibrate transfers --version 1 --models {there} --activate-id {first.id}"
     assert note in pull(there, s3, "transfers")
     assert served.calibrations() == (second,)
+
+
+def test_a_calibration_that_a_stopped_pull_has_not_activated_is_activated_by_the_next(
+    own: Path, tmp_path: Path, s3: S3
+) -> None:
+    push(own, s3, "transfers")
+    there = tmp_path / "there"
+    pull(there, s3, "transfers")
+    (there / "transfers/1/calibrations/active.json").unlink()  # as if it was killed before it wrote that
+    assert pull(there, s3, "transfers") == f"transfers: {there}/transfers/1 was here\n"
+    assert files(there / "transfers") == files(own / "transfers")
 
 
 @pytest.mark.kill
@@ -373,7 +386,8 @@ def test_a_choice_in_the_store_is_told_where_another_version_is_served(own: Path
         pull(there, s3)
     choose_version(here / "digits", 1)
     push(here, s3)
-    note = "  note: another version is served here; to change that: avizor models load digits --version 1\n"
+    note = "  note: another version is served here; to change that: avizor models load digits --version 1"
+    note += f" --models {there}\n"
     assert pull(there, s3) == f"digits: {there}/digits/1 was here\n{note}"
 
 

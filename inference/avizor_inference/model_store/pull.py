@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -74,8 +75,12 @@ def _other_version(version: ModelVersion, models: Path) -> tuple[str, ...]:
         return ()
     if served == version.version:
         return ()
-    load = f"avizor models load {version.name} --version {version.version}"
-    return (f"another version is served here; to change that: {load}",)
+    return (f"another version is served here; to change that: avizor models load {_named(version, models)}",)
+
+
+def _named(version: ModelVersion, models: Path) -> str:
+    """Return what names a version in a command."""
+    return f"{version.name} --version {version.version} --models {shlex.quote(str(models))}"
 
 
 def _versions(models: Path, name: str) -> dict[int, ModelVersion]:
@@ -106,16 +111,19 @@ def _with_calibrations(stored: StoredModel, manifest: Manifest, version: ModelVe
         new = {each: _calibration(folder, each, manifest) for each in _ids(folder) if each not in known}
         for calibration in new.values():
             store(version.folder, calibration)
-        for identifier in active.ids().values():
+        here = read_active(version.folder).ids()
+        for kind, identifier in active.ids().items():
             if identifier in new:
                 activate(version.folder, new[identifier])
-    return Pulled(version, False, len(new), (*_other_version(version, models), *_other_choices(version, active)))
+            elif identifier in known and kind not in here:  # a pull was stopped before this
+                activate(version.folder, version.calibration(identifier))
+    return Pulled(version, False, len(new), (*_other_version(version, models), *_other_choices(version, active, models)))
 
 
-def _other_choices(version: ModelVersion, there: ActiveCalibrations) -> tuple[str, ...]:
-    here = read_active(version.folder).ids()
+def _other_choices(version: ModelVersion, there: ActiveCalibrations, models: Path) -> tuple[str, ...]:
+    here, name = read_active(version.folder).ids(), _named(version, models)
     return tuple(
-        f"for {kind} another one is active here; to change that: avizor calibrate {version.name} --activate-id {identifier}"
+        f"for {kind} another one is active here; to change that: avizor calibrate {name} --activate-id {identifier}"
         for kind, identifier in sorted(there.ids().items())
         if here.get(kind) != identifier
     )
