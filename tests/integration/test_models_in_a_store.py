@@ -131,10 +131,12 @@ def other_calibration(version: ModelVersion, score: float) -> Calibration:
 
 
 def test_what_is_pushed_and_pulled_is_the_same_and_answers(own: Path, tmp_path: Path, s3: S3) -> None:
-    assert push(own, s3).splitlines()[0].startswith(f"digits: {s3.url('kept')}/digits/1 is there now (")
+    pushed = push(own, s3)
+    assert pushed.splitlines()[0].startswith(f"digits: {s3.url('kept')}/digits/1 is there now (")
     there = tmp_path / "there" / "models"
     printed = pull(there, s3)
     assert printed.splitlines()[0].startswith(f"digits: {there}/digits/1 is here now (")
+    assert re.findall(r"[\d.]+ MB", printed) == re.findall(r"[\d.]+ MB", pushed)
     assert files(there) == files(own)
     assert [check_model(ModelRepository(there), name) for name in ("digits", "transfers")] == [[], []]
     with EmbeddedEngine(there) as engine:
@@ -434,7 +436,7 @@ def test_a_store_that_refuses_or_is_away_is_told_in_words(own: Path, s3: S3) -> 
         (["push", "--to", "/srv/models"], SettingsError, "is no object store; give s3://"),
         (["pull", "--from", "http://host/models"], SettingsError, "is no object store; give s3://"),
         (["pull", "--from", "s3://recordings/none"], ModelNotFound, "holds no models"),
-        (["pull", "x", "--from", "s3://recordings/none"], ModelNotFound, "holds no version of a model"),
+        (["pull", "x", "--from", "s3://recordings/none"], ModelNotFound, "holds no models"),
         (["push", "--version", "1", "--to", "s3://recordings/x"], SettingsError, "--version is of one model"),
         (["push", "nobody", "--to", "s3://recordings/x"], ModelNotFound, "no model named 'nobody'"),
     ],
@@ -449,6 +451,8 @@ def test_a_version_that_the_store_does_not_have_is_named(own: Path, tmp_path: Pa
     push(own, s3, "digits")
     told = refusal("pull", "digits", "--version", 7, "--from", s3.url("kept"), "--models", tmp_path / "there")
     assert str(told) == f"{s3.url('kept')}/digits has no version 7; it has 1"
+    told = refusal("pull", "digit", "--from", s3.url("kept"), "--models", tmp_path / "there")
+    assert str(told) == f"no model named 'digit' at {s3.url('kept')}. Available: digits"
 
 
 def test_other_inputs_need_another_name(own: Path, tmp_path: Path, s3: S3) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from avizor_inference.errors import AvizorError, RepositoryError, SettingsError
+from avizor_inference.error_text import named
+from avizor_inference.errors import AvizorError, ModelNotFound, RepositoryError, SettingsError
 from avizor_inference.model_options import models_option, version_option
 from avizor_inference.model_store.pull import Pulled, pull
 from avizor_inference.model_store.push import Pushed, push
@@ -67,6 +68,8 @@ def pull_command(names: tuple[str, ...], url: str, models: Path, version: int | 
     def copy(name: str) -> None:
         with in_words(store / name):
             stored = StoredModel.read(store / name)
+            if stored.config is None:
+                raise ModelNotFound(f"no model named {name!r} at {store}. Available: {named(names_at(store), 10)}")
         pulled = pull(stored, version, models)
         click.echo(f"{name}: {_pulled(pulled)}")
         for note in pulled.notes:
@@ -114,4 +117,5 @@ def _pushed(pushed: Pushed) -> str:
 def _pulled(pulled: Pulled) -> str:
     if not pulled.is_new:
         return f"{pulled.version.folder} was here{told(pulled.calibrations)}"
-    return f"{pulled.version.folder} is here now ({pulled.version.manifest.model_bytes / 1e6:.2f} MB)"
+    fetched = sum(path.stat().st_size for path in pulled.version.folder.iterdir() if path.is_file())
+    return f"{pulled.version.folder} is here now ({fetched / 1e6:.2f} MB fetched)"
