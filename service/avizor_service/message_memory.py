@@ -74,7 +74,7 @@ class MessageMemory:
         self._little = int(self._room.most * _LITTLE)
         self._looks_again = False
         self._waiting: deque[_Waiter] = deque()
-        self._of = dict[str, int]()  # the bytes of each client
+        self._bytes = whole.message_bytes()
         self._receiving = Throughput(clock, one=self.receiving_bytes)  # counts the bytes that were taken
 
     async def take(self, time_remaining_s: float | None, most: int | None = None, client: str = "") -> int:
@@ -136,39 +136,59 @@ class MessageMemory:
 
     def _count(self, count: int, client: str) -> None:
         if client:
-            self._of[client] = self._of.get(client, 0) + count
-            if not self._of[client]:
-                del self._of[client]
+            self._bytes.add(client, count)
 
-    def _has_share(self, wanted: int, client: str) -> bool:
-        """Return whether a client may have so many bytes more. One that has little may always have a message."""
-        own = self._of.get(client, 0)
-        return own <= self._little or own + wanted <= _SHARE * (self._room.most - self._room.used - wanted)
+    def _own(self, client: str) -> int:
+        return self._bytes.of(client) if client else 0
+
+    def _left(self) -> int:
+        return self._room.most - self._room.used
+
+    def _has_share(self, wanted: int, own: int, left: int) -> bool:
+        """Return whether a client that has so many bytes may have more. One that has little may always have a message."""
+        return own <= self._little or own + wanted <= _SHARE * (left - wanted)
 
     def _next(self) -> Iterator[_Waiter]:
         """Yield those that wait and are not held up by their share, in order of arrival."""
-        return (each for each in self._waiting if not each.let_in.done() and self._has_share(each.wanted, each.client))
+        left, held = self._left(), dict[str, int]()  # client -> the least that it may not have
+        for each in self._waiting:
+            if each.wanted >= held.get(each.client, each.wanted + 1) or each.let_in.done():
+                continue
+            if self._has_share(each.wanted, self._own(each.client), left):
+                yield each
+            else:
+                held[each.client] = each.wanted
 
     def _take_now(self, wanted: int, client: str) -> bool:
         """Take room if there is enough, and if the first that waits lets it pass. Return whether it was taken."""
-        return self._has_share(wanted, client) and self._take_behind(next(self._next(), None), wanted, client)
+        return self._has_share(wanted, self._own(client), self._left()) and self._take_behind(
+            next(self._next(), None), wanted, client
+        )
 
     def _take_behind(self, first: _Waiter | None, wanted: int, client: str) -> bool:
-        if (first and not first.lets_pass(wanted)) or not self._room.take(wanted):
+        if (first and not first.lets_pass(wanted)) or not self._take(wanted, client):
             return False
-        self._count(wanted, client)
         if first:
             first.passed += wanted
         return True
 
+    def _take(self, wanted: int, client: str) -> bool:
+        """Take room if there is enough, and still a share: another worker may have let in the same client. See SharedLimit."""
+        self._count(wanted, client)
+        if self._room.take(wanted):
+            if self._has_share(wanted, self._own(client) - wanted, self._left() + wanted):
+                return True
+            self._room.give(wanted)
+        self._count(-wanted, client)
+        return False
+
     def _let_in(self) -> None:
         """Give room to those that wait. If it is shared, look again: other workers do not tell."""
-        while (first := next(self._next(), None)) and self._room.take(first.wanted):
-            self._count(first.wanted, first.client)
+        while (first := next(self._next(), None)) and self._take(first.wanted, first.client):
             self._waiting.remove(first)
             first.let_in.set_result(None)
         for behind in list(islice(self._next(), 1, 1 + _LOOKED_AT)):
-            if self._has_share(behind.wanted, behind.client) and self._take_behind(first, behind.wanted, behind.client):
+            if self._take_behind(first, behind.wanted, behind.client):
                 self._waiting.remove(behind)
                 behind.let_in.set_result(None)
         if self._waiting and self._room.is_shared and not self._looks_again:
@@ -212,14 +232,15 @@ class MessageMemory:
         if waiting and (first := waiting[0]).lets_pass(wanted):
             waiting = [waiter for waiter in waiting if first.lets_pass(waiter.wanted)]
         lacks = sum(each.wanted for each in waiting) + wanted + self._room.used - self._room.most
-        if (own := self._of.get(client, 0)) > self._little:
+        if (own := self._own(client)) > self._little:
             before = sum(each.wanted for each in self._waiting if each.client == client)
-            lacks = max(lacks, before + wanted + own - (self._room.most - self._room.used + own) * _SHARE // (_SHARE + 1))
+            lacks = max(lacks, before + wanted + own - (self._left() + own) * _SHARE // (_SHARE + 1))
         return max(0, lacks) / rate
 
     def _full(self, expected_s: float | None, wanted: int, client: str) -> GatewayFull:
         self._rejected.labels("bytes").inc()
-        who, share = ("", "") if self._has_share(wanted, client) else (" of this client", "the share of one client in ")
+        has_share = self._has_share(wanted, self._own(client), self._left())
+        who, share = ("", "") if has_share else (" of this client", "the share of one client in ")
         return GatewayFull(
             f"the requests in progress{who} take {share}the {self._all_mib} MiB that this gateway allows for them "
             "(--max-request-mib-in-flight), so this one is not received; try again later",

@@ -67,6 +67,23 @@ class Limit:
         self._own -= count
 
 
+class ClientCounts:
+    """Counts something, such as bytes, of each client. For one thread."""
+
+    def __init__(self) -> None:
+        self._of = dict[str, int]()
+
+    def of(self, client: str) -> int:
+        """Return the count of a client; of all workers, if it is shared."""
+        return self._of.get(client, 0)
+
+    def add(self, client: str, count: int) -> None:
+        """Count so many more; less, if it is below 0."""
+        self._of[client] = self._of.get(client, 0) + count
+        if not self._of[client]:
+            del self._of[client]
+
+
 class Whole:
     """Holds what the workers of one gateway share. In this one there is one process.
 
@@ -85,6 +102,10 @@ class Whole:
     def limit(self, _name: LimitName, most: int) -> Limit:
         """Return what bounds a count of the whole gateway."""
         return Limit(most)
+
+    def message_bytes(self) -> ClientCounts:
+        """Return what counts, by client, the bytes that the limit of this name bounds."""
+        return ClientCounts()
 
     def rate(self, _token: str, per_second: float, refused: Callable[[], None]) -> Rate:
         """Return what bounds the calls of a token. token: what its file may be named after."""

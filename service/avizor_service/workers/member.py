@@ -13,7 +13,7 @@ from typing import Any
 from avizor_inference.stop_signals import STOP_SIGNALS
 from avizor_inference.this_machine import usable_cores
 from avizor_service.callers import Rate
-from avizor_service.whole import Addresses, Controls, Limit, LimitName, Whole
+from avizor_service.whole import Addresses, ClientCounts, Controls, Limit, LimitName, Whole
 from avizor_service.workers.gauges import snapshot
 from avizor_service.workers.messages import Message, Peer
 from avizor_service.workers.shared_counts import SharedCounts
@@ -44,6 +44,10 @@ class Member(Whole):
     def limit(self, name: LimitName, most: int) -> Limit:
         """See Whole.limit."""
         return self._counts.limit(self._place.number, name, most)
+
+    def message_bytes(self) -> ClientCounts:
+        """See Whole.message_bytes."""
+        return self._counts.message_bytes(self._place.number)
 
     def rate(self, token: str, per_second: float, refused: Callable[[], None]) -> Rate:
         """See Whole.rate."""

@@ -11,14 +11,18 @@ import mmap
 import threading
 from pathlib import Path
 from typing import get_args
+from zlib import crc32
 
-from avizor_service.whole import Limit, LimitName
+from avizor_service.whole import ClientCounts, Limit, LimitName
 
 _FILE = "counts"
 _COLUMNS: tuple[LimitName, ...] = get_args(LimitName)
 
+# After these columns, each of so many counts the bytes of clients whose names have it: few have one together.
+_CLIENTS = 1024
+
 # 8-byte numbers in a row: whole cache lines, so that a worker's writes do not slow down those of others.
-_ROW = 8 * -(-len(_COLUMNS) // 8)
+_ROW = 8 * -(-(len(_COLUMNS) + _CLIENTS) // 8)
 _BYTES = 8
 
 
@@ -32,6 +36,10 @@ class SharedCounts:
         """Return what counts for one worker, and is bounded for all together."""
         column = _COLUMNS.index(name)
         return SharedLimit(most, self._numbers, (worker - 1) * _ROW + column, self._numbers[column::_ROW])
+
+    def message_bytes(self, worker: int) -> SharedClientCounts:
+        """Return what counts the bytes of clients for one worker, and tells those of all together."""
+        return SharedClientCounts(self._numbers, (worker - 1) * _ROW)
 
     def forget(self, worker: int) -> None:
         """Set the counts of a worker to 0: its process has ended."""
@@ -75,6 +83,26 @@ class SharedLimit(Limit):
     def give(self, count: int = 1) -> None:
         """See Limit.give."""
         self.add(-count)
+
+
+class SharedClientCounts(ClientCounts):
+    """Counts something of each client of all workers. Clients of one column are counted as one."""
+
+    def __init__(self, numbers: memoryview, row: int) -> None:
+        super().__init__()
+        self._numbers, self._row = numbers, row
+
+    def of(self, client: str) -> int:
+        """See ClientCounts.of."""
+        return sum(self._numbers[_column(client) :: _ROW])
+
+    def add(self, client: str, count: int) -> None:
+        """See ClientCounts.add."""
+        self._numbers[self._row + _column(client)] += count
+
+
+def _column(client: str) -> int:
+    return len(_COLUMNS) + crc32(client.encode()) % _CLIENTS
 
 
 def _mapped(path: Path, size: int) -> mmap.mmap:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from avizor_inference.errors import GatewayFull, MessageTooLarge
 from avizor_service.message_memory import MessageMemory
 from avizor_service.metrics import Metrics
+from avizor_service.whole import ClientCounts, Limit, LimitName, Whole
+from avizor_service.workers.shared_counts import SharedCounts
 
 MIB = 1 << 20
 
@@ -361,5 +364,35 @@ def test_a_client_with_its_share_expects_to_wait_for_its_own_messages_alone() ->
         assert refused.value.retry_after_s == pytest.approx(3, rel=0.1)
         assert await asyncio.wait_for(memory.take(None, client="one"), 1)
         waits.cancel()
+
+    asyncio.run(run())
+
+
+class Worker(Whole):
+    """Shares its counts with others, which are in this process, too."""
+
+    def __init__(self, folder: Path, number: int, workers: int) -> None:
+        self._counts, self._number = SharedCounts(folder, workers), number
+
+    def limit(self, name: LimitName, most: int) -> Limit:
+        return self._counts.limit(self._number, name, most)
+
+    def message_bytes(self) -> ClientCounts:
+        return self._counts.message_bytes(self._number)
+
+
+@pytest.mark.parametrize("workers", [2, 8, 16])
+def test_a_client_has_one_share_however_many_workers_it_calls(workers: int, tmp_path: Path) -> None:
+    async def run() -> None:
+        numbers = range(1, workers + 1)
+        memories = [MessageMemory(2, 24, 60, Metrics(), Worker(tmp_path, number, workers)) for number in numbers]
+        calls = [asyncio.create_task(memory.take(None, client="many")) for memory in memories for _ in range(8)]
+        await asyncio.sleep(0.1)
+        assert sum(call.done() for call in calls) == 6  # three quarters
+        for memory in memories[:2]:
+            assert await asyncio.wait_for(memory.take(None, client="one"), 1) == 3 * MIB
+            memory.forget(3 * MIB, "one")
+        for call in calls:
+            call.cancel()
 
     asyncio.run(run())

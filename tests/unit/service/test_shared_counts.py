@@ -106,6 +106,20 @@ def test_what_a_killed_worker_held_is_free_again(tmp_path: Path) -> None:
     assert limit.take(5)
 
 
+def test_bytes_of_a_client_are_those_of_all_workers_and_of_a_killed_one_no_more(tmp_path: Path) -> None:
+    counts = SharedCounts(tmp_path, 3)
+    first, third = counts.message_bytes(1), counts.message_bytes(3)
+    first.add("a", 5)
+    third.add("a", 2)
+    third.add("b", 9)
+    assert (first.of("a"), third.of("a"), first.of("b"), first.of("c")) == (7, 7, 9, 0)
+    first.add("a", -5)
+    assert third.of("a") == 2
+    assert all(counts.limit(number, name, 1).used == 0 for number in (1, 2, 3) for name in get_args(LimitName))
+    counts.forget(3)
+    assert (first.of("a"), first.of("b")) == (0, 0)
+
+
 @pytest.mark.parametrize("name", get_args(LimitName))
 def test_limits_do_not_disturb_each_other(tmp_path: Path, name: LimitName) -> None:
     counts = SharedCounts(tmp_path, 3)
