@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from support.environment import ROOT
+from support.sounds import tone, write_wav
 from torchvision import transforms
 
 from avizor_export.front_ends.build import build_front_end
@@ -101,3 +103,16 @@ def test_every_key_is_explained(section: str, models: list[type[Strict]]) -> Non
             assert re.search(rf"[`\"/]{key}[`\"/=]|{key}=", SECTIONS[section]), f"{section} does not name {key}"
             if isinstance(field.default, str) and key not in ("modality", "kind", "name"):
                 assert f"`{field.default}`" in SECTIONS[section], f"{section} does not give the default of {key}"
+
+
+def test_a_network_is_trained_with_the_input_that_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        write_wav(tmp_path / "sounds/train/fan" / f"{number}.wav", tone(1.1, seed=number))
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks("The same input in training", "python")
+    made: dict[str, Any] = {}
+    exec(example, made)
+    features = made["features"]
+    assert features.shape[1:] == (1, 16, 16)
+    torch.testing.assert_close(features.mean((0, 1, 3)), torch.zeros(16), atol=1e-4, rtol=0)
+    assert parse_input("input.json") == made["sound"]
