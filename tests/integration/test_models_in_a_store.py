@@ -417,6 +417,22 @@ def test_a_full_disk_leaves_the_repository_as_it_was(own: Path, tmp_path: Path, 
         subprocess.run(["umount", small], check=True)
 
 
+def test_an_answer_that_is_cut_off_is_asked_for_again(own: Path, tmp_path: Path, s3: S3) -> None:
+    push(own, s3, "transfers")
+    seen = set[str]()
+
+    def cut(request: dict[str, Any]) -> tuple[str, bytes, int] | None:
+        if request["REQUEST_METHOD"] != "GET" or "list-type" in request["QUERY_STRING"] or request["PATH_INFO"] in seen:
+            return None
+        seen.add(request["PATH_INFO"])
+        return "200 OK", b"x", 1000
+
+    s3.fault = cut
+    pull(tmp_path / "there", s3, "transfers")
+    assert files(tmp_path / "there/transfers") == files(own / "transfers")
+    assert len(seen) > 6
+
+
 def test_a_store_that_refuses_or_is_away_is_told_in_words(own: Path, s3: S3) -> None:
     def refused(request: dict[str, Any]) -> tuple[str, bytes] | None:
         if request["REQUEST_METHOD"] == "PUT":

@@ -21,7 +21,7 @@ from avizor_inference.daemon_threads import interruptible
 from avizor_inference.errors import MediaError, SettingsError, StoreUnavailable
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.object_files import RangeFile
-from avizor_inference.object_store import ENDPOINTS, in_words, place_of_url
+from avizor_inference.object_store import ENDPOINTS, in_words, place_of_url, rests_to_retry, was_cut_off
 
 T = TypeVar("T")
 
@@ -50,18 +50,22 @@ def _answer(path: ObjectPath, ask: Callable[[Any, str], T], *, patient: bool = T
     store, key = place_of_url(str(path), patient=patient)
     from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-    try:
-        with in_words(str(path)):
-            try:
-                return interruptible(partial(ask, store, key))
-            except (AlreadyExistsError, PreconditionError) as error:
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
-    except MediaError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
-        raise OSError(None, str(error), str(path)) from error
-    except StoreUnavailable as error:
-        raise OSError(None, str(error).removeprefix(f"{path}: "), str(path)) from error
+    rests = rests_to_retry()
+    while True:
+        try:
+            with in_words(str(path)):
+                try:
+                    return interruptible(partial(ask, store, key))
+                except (AlreadyExistsError, PreconditionError) as error:
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        except MediaError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
+            raise OSError(None, str(error), str(path)) from error
+        except StoreUnavailable as error:
+            if patient and was_cut_off(error) and next(rests, False):
+                continue
+            raise OSError(None, str(error).removeprefix(f"{path}: "), str(path)) from error
 
 
 @dataclass(frozen=True, order=True)

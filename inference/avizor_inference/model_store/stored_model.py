@@ -44,7 +44,7 @@ def in_words(place: ObjectPath) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what_to_do = remedy(error, "mend that, and give the command again: it goes on where it was")
+        what_to_do = remedy(error, "mend that, and give the command again")
         raise RepositoryError(f"{error.filename or place}: {reason(error)}; {what_to_do}") from error
 
 
