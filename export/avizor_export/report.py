@@ -59,7 +59,7 @@ def describe_export(version: ModelVersion) -> None:
         for line in describe_calibration(calibration):
             click.echo(f"  {line}")
     if not calibrations and manifest.task == "reconstruct":
-        click.echo("  no calibration: scores without p-values; give normal items with --calibrate")
+        click.echo(f"  no calibration, so there are no p-values; make one of normal items: {version.calibrate_command()}")
 
 
 def _say_published(version: ModelVersion) -> None:

@@ -122,6 +122,8 @@ def test_an_autoencoder_whose_latent_vector_is_not_found_says_how_to_have_it(tmp
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "has no embedding; keep the part that returns the latent vector as the attribute `encoder`" in result.stderr
+    assert "no calibration, so there are no p-values" in result.stdout
+    assert "avizor calibrate fan --data DIR --models models --version 1 --activate" in result.stdout
 
 
 @pytest.mark.slow
