@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Protocol
+from urllib.parse import unquote
 
 import grpc
 from google.rpc.status_pb2 import Status
@@ -52,8 +53,9 @@ class Transport(Protocol):
 
 
 def host_of(peer: str) -> str:
-    """Return an address without its port. peer: see Transport.peer."""
-    return peer.rpartition(":")[0]
+    """Return the host of an address: the same over gRPC, which quotes brackets, as over HTTP. peer: see Transport.peer."""
+    kind, _, address = unquote(peer).partition(":")
+    return address.rpartition(":")[0].strip("[]").removeprefix("::ffff:") or kind
 
 
 class GrpcTransport:
