@@ -94,6 +94,8 @@ class AnomalyMetrics:
 
     def judged_by(self, model: str, calibration: Calibration) -> None:
         """Show which calibration the verdicts on a model come from."""
+        if model not in self._followed:  # it was calibrated since the last look, and with --scan-s 0 there is none
+            self._follow(model, [calibration])
         if self._shown.get(model) == calibration.id:
             return
         if model in self._shown:

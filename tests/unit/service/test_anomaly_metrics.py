@@ -206,6 +206,18 @@ def test_verdicts_of_a_calibration_that_is_active_no_more_say_nothing_of_drift(
     assert drift(metrics, "a") == 35
 
 
+def test_drift_is_followed_of_a_model_that_was_calibrated_since_the_last_look(
+    calibrations: dict[str, tuple[Calibration, ...]],
+) -> None:
+    metrics, (calibration,) = Metrics(), calibrations["normal"]
+    counting = AnomalyMetrics(metrics, BoundedSources(("a",)), 0.05)
+    counting.start({})
+    counting.judged_by("normal", calibration)
+    for _ in range(100):
+        counting.count("normal", "a", low(), calibration.id)
+    assert drift(metrics, "a") == 35
+
+
 def test_an_item_of_a_source_that_was_never_calibrated_says_nothing_of_drift(
     calibrations: dict[str, tuple[Calibration, ...]],
 ) -> None:
