@@ -29,6 +29,7 @@ class AnomalyMetrics:
     def __init__(self, metrics: Metrics, sources: BoundedSources, alpha: float, confidence: float | None = None) -> None:
         self._metrics, self._sources, self._alpha, self._confidence = metrics, sources, alpha, confidence
         self._shown: dict[str, str] = {}  # id of the calibration in use, by model
+        self._told: dict[str, str] = {}  # the same, of which the log has told: callers of older versions do not change it
         self._warned: set[str] = set()  # ids of calibrations
         self._too_small: set[str] = set()  # the same
         self._drifts: dict[tuple[str, str], tuple[str, DriftDetector]] = {}  # by model and label; with the calibration's id
@@ -83,7 +84,11 @@ class AnomalyMetrics:
                 _log.warning("%s: its calibration %s, for the engine here: %s", name, in_use.id, error)
         self._metrics.alert_alpha.labels(name).set(self._alpha)
         if in_use or len(active) == 1:  # of several, the engine decides
-            self.judged_by(name, in_use or active[0])
+            judging = in_use or active[0]
+            self.judged_by(name, judging)
+            if self._told.get(name) != judging.id:
+                self._told[name] = judging.id
+                _log.info("model %r: calibration %s judges from now on", name, judging.id)
         self._follow(name, active)
         for source in self._sources.all():
             self._metrics.scored.labels(name, source)

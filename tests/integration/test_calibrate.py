@@ -309,10 +309,11 @@ def test_the_same_class_of_engine_is_compared_too(own: Path, tmp_path: Path, tri
         JobRequest(("data",), ("normal",), own, engine=engine).to_settings()
 
 
-def test_a_running_gateway_takes_the_calibration_that_it_lacked(own: Path, sounds: Path) -> None:
+def test_a_running_gateway_takes_the_calibration_that_it_lacked(own: Path, sounds: Path, tmp_path: Path) -> None:
     shutil.rmtree(own / "normal" / "1" / "calibrations")
     request = pb.DetectAnomalyRequest(model="normal", items=[pb.Item(audio=normal(), source="a")])
-    with gateway(own, "--alpha", 0.05, "--scan-s", 0) as running, grpc.insecure_channel(running.address) as channel:
+    log = tmp_path / "log"
+    with gateway(own, "--alpha", 0.05, "--scan-s", 0, log=log) as running, grpc.insecure_channel(running.address) as channel:
         stub = Stub(channel)
         with pytest.raises(grpc.RpcError) as caught:
             stub.DetectAnomaly(request)
@@ -328,6 +329,7 @@ def test_a_running_gateway_takes_the_calibration_that_it_lacked(own: Path, sound
         assert [calibration.id for calibration in model.calibrations] == [made], "and says so"
         running.process.send_signal(signal.SIGHUP)
         assert eventually(lambda: stub.DetectAnomaly(request).calibration_id == later)
+        assert eventually(lambda: log.read_text().count(f"model 'normal': calibration {later} judges from now on") == 1)
 
 
 def test_a_resumed_job_keeps_the_calibration_that_it_began_with(own: Path, sounds: Path, tmp_path: Path) -> None:
