@@ -273,6 +273,27 @@ def test_calibrations_follow_their_version(own: Path, tmp_path: Path, s3: S3) ->
     assert served.calibrations() == (second,)
 
 
+def test_calibrations_travel_also_where_none_is_active(own: Path, tmp_path: Path, s3: S3) -> None:
+    here = ModelRepository(own).version("transfers")
+    (here.folder / "calibrations/active.json").unlink()
+    push(own, s3, "transfers")
+    pull(tmp_path / "there", s3, "transfers")
+    assert ModelRepository(tmp_path / "there").version("transfers").calibration_ids() == here.calibration_ids() != []
+
+
+def test_what_is_wrong_in_a_store_is_not_told_of_a_folder_that_is_gone(own: Path, tmp_path: Path, s3: S3) -> None:
+    push(own, s3, "transfers")
+    folder = "kept/transfers/1/calibrations/"
+    s3.put(f"{folder}abcdefabcdef.json", b"{}")
+    told = str(refusal("pull", "--from", s3.url("kept"), "--models", tmp_path / "there"))
+    assert told.startswith(f"{s3.url('kept')}/transfers: calibrations/abcdefabcdef.json is not a calibration")
+    s3.client.delete_object(Bucket=s3.bucket, Key=f"{folder}abcdefabcdef.json")
+    s3.put(f"{folder}active.json", b'{"schema_version": 1, "histories": {"onnxruntime-cpu/fp32": ["abcdefabcdef"]}}')
+    told = str(refusal("pull", "--from", s3.url("kept"), "--models", tmp_path / "there"))
+    assert ".avizor-staging" not in told
+    assert f"--models {tmp_path}/there --version 1" in told
+
+
 def test_a_calibration_that_a_stopped_pull_has_not_activated_is_activated_by_the_next(
     own: Path, tmp_path: Path, s3: S3
 ) -> None:
@@ -413,6 +434,49 @@ def test_a_full_disk_leaves_the_repository_as_it_was(own: Path, tmp_path: Path, 
         told = refusal("pull", "digits", "--from", s3.url("kept"), "--models", small / "models")
         assert re.search(r"avizor-staging-digits.*: no space left on device", str(told)), told
         assert files(small) == {}
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_a_disk_that_fills_up_at_any_file_is_named_and_not_the_store(own: Path, tmp_path: Path, s3: S3) -> None:
+    push(own, s3, "transfers")
+    (small := tmp_path / "small").mkdir()
+    refused = 0
+    for pages in range(1, 16):
+        mount(small, f"size={4 * pages}k")
+        try:
+            result = run("pull", "transfers", "--from", s3.url("kept"), "--models", small / "models")
+            if result.exit_code:
+                refused += 1
+                assert str(result.exception).startswith(f"{small}/"), result.exception
+                assert files(small) == {}
+            else:
+                assert files(small / "models/transfers") == files(own / "transfers")
+        finally:
+            subprocess.run(["umount", small], check=True)
+    assert 5 < refused < 15
+
+
+def test_a_calibration_that_a_full_disk_kept_from_being_activated_is_by_the_next_pull(
+    own: Path, tmp_path: Path, s3: S3
+) -> None:
+    here, small = ModelRepository(own).version("transfers"), tmp_path / "small"
+    small.mkdir()
+    mount(small, "size=200k")
+    try:
+        push(own, s3, "transfers")
+        pull(small / "models", s3, "transfers")
+        for number in range(4):
+            newest = other_calibration(here, 5.0 + number)
+            push(own, s3, "transfers")
+            filler = small / "filler"
+            with filler.open("wb") as file:
+                file.write(bytes(os.statvfs(small).f_bavail * 4096 - number * 4096))
+            full = run("pull", "transfers", "--from", s3.url("kept"), "--models", small / "models")
+            assert (full.exit_code == 0) == (number > 1), (number, full.output)
+            filler.unlink()
+            pull(small / "models", s3, "transfers")
+            assert ModelRepository(small / "models").version("transfers").calibrations() == (newest,)
     finally:
         subprocess.run(["umount", small], check=True)
 

@@ -189,12 +189,14 @@ class ObjectPath:
 
     def fetch(self, file: Path) -> None:
         """Write the content to a local file. Raises OSError."""
-        with file.open("wb") as local:
-            for piece in self._pieces():
-                try:
+        try:
+            with file.open("wb") as local:
+                for piece in self._pieces():
                     local.write(piece)
-                except OSError as error:  # which is not of the store
-                    raise OSError(error.errno, os.strerror(error.errno or 0), str(file)) from error
+        except OSError as error:
+            if error.filename is None:  # not of the store, and of the disk; what is small is written when the file is closed
+                raise OSError(error.errno, os.strerror(error.errno or 0), str(file)) from error
+            raise
 
     def _pieces(self) -> Iterator[bytes]:
         """Yield the content, by a request for each piece: one for all may take longer than it has. Raises OSError."""

@@ -15,6 +15,9 @@ from avizor_inference.model_store.push import Pushed, push
 from avizor_inference.model_store.stored_model import StoredModel, in_words, is_away, names_at, store_of, told
 from avizor_inference.repository.models import ModelRepository
 
+# Of so many models is said why they were refused.
+_TOLD = 20
+
 _PUSH_EXAMPLES = """\b
 Examples:
   avizor models push --to s3://company-models/production
@@ -99,7 +102,8 @@ def _for_each(names: Sequence[str], copy: Callable[[str], None]) -> None:
     if len(refused) == 1:
         raise refused[0]
     if refused:
-        raise RepositoryError("\n".join(map(str, refused)))
+        more = [f"and {len(refused) - _TOLD} more"] if len(refused) > _TOLD else []
+        raise RepositoryError("\n".join([*map(str, refused[:_TOLD]), *more]))
 
 
 def _names(repository: ModelRepository) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path, PurePath
@@ -62,7 +63,8 @@ def pull(stored: StoredModel, version: int | None, models: Path) -> Pulled:
         with in_words(stored.place):
             _fetch(stored, staged, models)
         if problems := check_version(ModelVersion(name, number, staged.version_folder)):
-            raise RepositoryError(f"{stored.place}: {'; '.join(problems)}. Nothing was changed here; push that version again")
+            told = "; ".join(problems).replace(f"{staged.version_folder}/", "").replace(str(staged.root), str(models))
+            raise RepositoryError(f"{stored.place}: {told}. Nothing was changed here; push that version again")
         fetched = ModelVersion(name, number, publish(staged, models).folder)
     return Pulled(fetched, True, len(fetched.calibration_ids()), _other_version(fetched, models))
 
@@ -114,10 +116,20 @@ def _with_calibrations(stored: StoredModel, manifest: Manifest, version: ModelVe
         here = read_active(version.folder).ids()
         for kind, identifier in active.ids().items():
             if identifier in new:
-                activate(version.folder, new[identifier])
+                _activate_or_remove(version, new[identifier])
             elif identifier in known and kind not in here:  # a pull was stopped before this
                 activate(version.folder, version.calibration(identifier))
     return Pulled(version, False, len(new), (*_other_version(version, models), *_other_choices(version, active, models)))
+
+
+def _activate_or_remove(version: ModelVersion, calibration: Calibration) -> None:
+    """Activate a calibration that was stored now. If that fails, it is removed, so that it is new, and activated, next time."""
+    try:
+        activate(version.folder, calibration)
+    except BaseException:
+        if all(calibration.id not in history for history in read_active(version.folder).histories.values()):
+            calibration_path(version.folder, calibration.id).unlink(missing_ok=True)
+        raise
 
 
 def _other_choices(version: ModelVersion, there: ActiveCalibrations, models: Path) -> tuple[str, ...]:
@@ -125,7 +137,7 @@ def _other_choices(version: ModelVersion, there: ActiveCalibrations, models: Pat
     return tuple(
         f"for {kind} another one is active here; to change that: avizor calibrate {name} --activate-id {identifier}"
         for kind, identifier in sorted(there.ids().items())
-        if here.get(kind) != identifier
+        if here.get(kind) != identifier and identifier in version.calibration_ids()
     )
 
 
@@ -151,7 +163,7 @@ def _fetch(stored: StoredModel, staged: Staging, models: Path) -> None:
         for identifier in _ids(folder / CALIBRATIONS_FOLDER):
             (folder / CALIBRATIONS_FOLDER / f"{identifier}.json").fetch(calibration_path(staged.version_folder, identifier))
         if state:
-            (calibrations / ACTIVE_FILE).write_text(active.to_json(), encoding="utf-8")
+            _write(calibrations / ACTIVE_FILE, active.to_json())
     if LABELS_FILE in stored.place.objects():
         (stored.place / LABELS_FILE).fetch(staged.model_folder / LABELS_FILE)
     _write_config(stored, staged, models)
@@ -167,6 +179,14 @@ def _write_config(stored: StoredModel, staged: Staging, models: Path) -> None:
         digests |= earlier_digests(models, staged.name)
         overrides = stored.overrides()
         if overrides:
-            (staged.model_folder / OVERRIDES_FILE).write_text(overrides, encoding="utf-8")
+            _write(staged.model_folder / OVERRIDES_FILE, overrides)
         text = without_choice(stored.config or "", overrides, str(stored.place / CONFIG_FILE))
-    (staged.model_folder / CONFIG_FILE).write_text(with_digests(text, digests, str(here)), encoding="utf-8")
+    _write(staged.model_folder / CONFIG_FILE, with_digests(text, digests, str(here)))
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file. Raises OSError, which names it: that of a full disk does not."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error

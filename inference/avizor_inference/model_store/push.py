@@ -97,8 +97,6 @@ def _send(path: Path, target: ObjectPath) -> int:
 def _send_calibrations(version: ModelVersion, folder: ObjectPath) -> int:
     """Send the calibrations that are not there, and then which are active. Return the number of new ones."""
     target, here = folder / CALIBRATIONS_FOLDER, read_active(version.folder)
-    if not here.histories:
-        return 0
     there = set(target.objects())
     paths = [calibration_path(version.folder, identifier) for identifier in version.calibration_ids()]
     new = [path for path in paths if path.name not in there]
