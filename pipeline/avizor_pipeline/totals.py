@@ -71,7 +71,7 @@ class ShardTotals:
             labels[model.name] = dict(sorted(Counter(label for row in rows for label in counted_labels(row)).items()))
             short = {uri for (name, uri), totals in self.of.items() if name == model.name and totals.is_short}
             sources[model.name] = {
-                source: count.model_copy(update={"drift": self._drift.get((model.name, source), {})})
+                source: count.model_copy(update={"drift": self._drift_of(model, source)})
                 for source, count in count_by_source(rows, short).items()
             }
         loud = {uri: level for (_, uri), level in self.levels.items() if level.beyond and uri not in self.unread}
@@ -128,6 +128,10 @@ class ShardTotals:
                 if "p_value" in row:
                     row["calibration_id"] = model.choice.calibration_id
             yield row
+
+    def _drift_of(self, model: JobModel, source: str) -> dict[str, dict[int, Tally]]:
+        tallies, calibration = self._drift.get((model.name, source)), model.choice.calibration_id
+        return {calibration: tallies} if tallies and calibration else {}
 
     def _note_drift(self, model: JobModel, source: str, judged: Verdict) -> None:
         """Take note of a score, if its source was calibrated: nothing is promised for others.

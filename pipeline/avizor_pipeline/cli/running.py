@@ -26,6 +26,7 @@ from avizor_pipeline.runners.base import Runner
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.kept_files import KeptFiles
 from avizor_pipeline.sinks.output_files import OutputPath
+from avizor_pipeline.sinks.rounds import last_calibrations
 from avizor_pipeline.sinks.section_files import SectionRecord
 
 
@@ -49,7 +50,9 @@ def run_to_end(
     """Run what is not yet done, print and write the summary, and return the exit code. Raises AvizorError."""
     out, limit, kept = options.out, FailureLimit(options.max_failed, options.out), KeptFiles()
     metrics.plan(plan.files, settings.alpha)
-    calibrated = [model.name for model in models if model.calibration]
+    pins = last_calibrations(plan.rounds)  # a live job may have begun to use others
+    models = [model.judged_by(pins) for model in models]
+    calibrated = {model.name: model.choice.calibration_id for model in models if model.choice.calibration_id}
     started, once = time.monotonic(), SaidOnce(settings.channels)
     outcome = Outcome(plan.left_out, plan.changes, plan.noun, work=plan.work)
     with ExitStack() as stack:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from avizor_inference.anomaly.engine_calibration import check_same_channels, find_calibration
 from avizor_inference.anomaly.p_values import require_alpha
@@ -42,9 +42,10 @@ class CalibrationWatch:
         return [model.judged_by(self._pins.values()) for model in self._models]
 
     @property
-    def calibrated(self) -> Sequence[str]:
-        """Return the names of the models that judge."""
-        return [model.name for model in self._models if model.calibration or model.name in self._pins]
+    def calibrated(self) -> Mapping[str, str]:
+        """Return the names of the models that judge, and the ids of their calibrations."""
+        began_with = {model.name: model.choice.calibration_id for model in self._models if model.choice.calibration_id}
+        return began_with | {name: pin.calibration_id for name, pin in self._pins.items()}
 
     def pins(self) -> Pins:
         """Return the calibrations of a round that begins now. They are looked for again every few seconds."""

@@ -26,12 +26,15 @@ class SourceSummary(Strict):
     anomalies: int
     not_judged: int
     short: int = Field(description="items shorter than the model's window")
-    drift: float = Field(description="logarithm of the evidence that scores have drifted from the calibration; 0: none")
+    drift: float = Field(
+        description="logarithm of the evidence that scores have drifted from the calibration that judges now; 0: none"
+    )
 
     @classmethod
-    def of(cls, count: SourceCount) -> SourceSummary:
-        """Return the summary of the counts."""
-        return cls(**count.model_dump(exclude={"drift"}), drift=round(max(evidence_of(count.drift)), 3))
+    def of(cls, count: SourceCount, calibration: str | None) -> SourceSummary:
+        """Return the summary of the counts. calibration: the id of the one that judges now."""
+        drift = max(evidence_of(count.drift.get(calibration or "", {})))
+        return cls(**count.model_dump(exclude={"drift"}), drift=round(drift, 3))
 
 
 class ModelSummary(Strict):
@@ -117,5 +120,5 @@ def _of_model(model: JobModel, settings: JobSettings, outcome: Outcome) -> Model
         engine=settings.engine_of(model.choice),
         anomalies=sum(count.anomalies for count in sources.values()),
         labels=dict(outcome.labels.get(model.name, {})),
-        sources={source: SourceSummary.of(count) for source, count in sorted(sources.items())},
+        sources={source: SourceSummary.of(count, model.choice.calibration_id) for source, count in sorted(sources.items())},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, start_http_server
 from prometheus_client.metrics import MetricWrapperBase
@@ -56,6 +56,7 @@ class BatchMetrics:
             registry=None,
         )
         self._drifts: dict[tuple[str, str], DriftDetector] = {}  # by model and source
+        self._calibrations: dict[str, str] = {}  # by model, those of which the drift is followed
         self._exit_code = Gauge(
             "avizor_batch_last_exit_code",
             "0 all rows, 3 finished with dead letters, 1 failed, 2 wrong usage, 128 + the signal that stopped it.",
@@ -88,20 +89,30 @@ class BatchMetrics:
         self._planned.set(files)
         self._alpha.set(alpha)
 
-    def count(self, commit: Commit, calibrated: Collection[str]) -> None:
-        """Add one shard. calibrated: names of the models that judge."""
+    def count(self, commit: Commit, calibrated: Mapping[str, str]) -> None:
+        """Add one shard. calibrated: names of the models that judge, and the ids of their calibrations."""
         self._files.inc(commit.files)
         self._windows.inc(commit.windows)
         self._dead.inc(commit.dead_letters)
-        for model in calibrated:
+        for model, calibration in calibrated.items():
+            self._follow_drift(model, calibration)
             for source, count in commit.sources.get(model, {}).items():
                 self._judged.labels(model, source).inc(count.recordings - count.not_judged)
                 self._not_judged.labels(model, source).inc(count.not_judged)
                 self._flagged.labels(model, source).inc(count.anomalies)
                 drift = self._drifts.setdefault((model, source), DriftDetector())
-                drift.add_all(count.drift)
+                drift.add_all(count.drift.get(calibration, {}))
                 self._drift.labels(model, source).set(drift.log_martingale)
                 self._note(model, source)
+
+    def _follow_drift(self, model: str, calibration: str) -> None:
+        """Begin anew if another calibration judges: the evidence is against the one that was there."""
+        if self._calibrations.get(model) == calibration:
+            return
+        self._calibrations[model] = calibration
+        for name, source in [each for each in self._drifts if each[0] == model]:
+            del self._drifts[name, source]
+            self._drift.labels(name, source).set(0)
 
     def _note(self, model: str, source: str) -> None:
         """Take note of a source that was counted, and forget the one that was counted longest ago if there are too many."""
@@ -113,7 +124,7 @@ class BatchMetrics:
         if len(sources) > self._most_sources:
             forgotten = next(iter(sources))
             del sources[forgotten]
-            del self._drifts[model, forgotten]
+            self._drifts.pop((model, forgotten), None)
             for metric in (self._judged, self._not_judged, self._flagged, self._drift):
                 metric.remove(model, forgotten)
 

@@ -109,7 +109,8 @@ def _flagged_lines(
 
 def _drift_lines(model: JobModel, sources: Mapping[str, SourceCount]) -> Iterator[str]:
     """Yield which sources do not have the scores that the model was calibrated with, though few or none may be flagged."""
-    evidence = {source: evidence_of(count.drift) for source, count in sources.items()}
+    calibration = model.choice.calibration_id or ""  # what an earlier one was wrong about, this one may be right about
+    evidence = {source: evidence_of(count.drift.get(calibration, {})) for source, count in sources.items()}
     for what, drifted in (
         ("larger", [source for source, of in evidence.items() if of.larger > max(ALERT_OF_A_JOB, of.smaller)]),
         ("smaller", [source for source, of in evidence.items() if of.smaller > max(ALERT_OF_A_JOB, of.larger)]),

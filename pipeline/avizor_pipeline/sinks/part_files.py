@@ -46,15 +46,15 @@ from avizor_pipeline.sinks.write_errors import writing
 class SourceCount(Strict):
     """Holds the counts of one model and one source. `recordings` counts items; the name is that of the commit records on disk.
 
-    short: items shorter than the model's window. anomalies, not_judged: 0 for a classifier. drift: see Tallies; not written
-    where it is empty, as of a classifier.
+    short: items shorter than the model's window. anomalies, not_judged: 0 for a classifier. drift: by calibration, see
+    Tallies; not written where it is empty, as of a classifier.
     """
 
     recordings: int = 0
     anomalies: int = 0
     not_judged: int = 0
     short: int = 0
-    drift: dict[int, tuple[int, ...]] = Field(default_factory=dict)
+    drift: dict[str, dict[int, tuple[int, ...]]] = Field(default_factory=dict)
 
     @model_serializer(mode="wrap")
     def _without_empty(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -69,7 +69,10 @@ class SourceCount(Strict):
             anomalies=self.anomalies + other.anomalies,
             not_judged=self.not_judged + other.not_judged,
             short=self.short + other.short,
-            drift=added(self.drift, other.drift),
+            drift={
+                calibration: added(self.drift.get(calibration, {}), other.drift.get(calibration, {}))
+                for calibration in sorted(self.drift.keys() | other.drift.keys())
+            },
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -177,6 +178,8 @@ def test_a_calibration_that_is_activated_judges_what_comes_from_then_on(models: 
     for table in ("windows", "recordings"):
         ids = {Path(str(uri)).name: id for uri, id in rows(out, table, "uri, calibration_id")}
         assert ids["after.wav"] == new != ids["before.wav"]
+    counts = [json.loads(path.read_text())["sources"]["normal"] for path in out.glob("commits/*.json")]
+    assert {id for count in counts for id in count["a"]["drift"]} == set(ids.values())
     recording(incoming / "a" / "much_later.wav")
     assert batch(incoming, tmp_path / "models", out).returncode == 0
     assert dict(rows(out, "recordings", "uri, calibration_id"))[f"{incoming}/a/much_later.wav"] == new

@@ -182,7 +182,7 @@ def test_of_tuned_models_the_summary_says_which_engine_each_ran_on(models: Path,
 def test_verdicts_are_metrics_of_models_with_a_calibration_alone_and_while_the_job_runs() -> None:
     metrics = BatchMetrics()
     for commit in commits():
-        metrics.count(commit, ["normal"])
+        metrics.count(commit, {"normal": "one"})
     value = metrics.running.get_sample_value
     assert value("avizor_batch_files_total") == 4
     assert value("avizor_batch_recordings", {"model": "normal", "source": "a"}) == 3
@@ -194,7 +194,7 @@ def test_of_too_many_sources_the_one_that_was_counted_longest_ago_has_no_series(
     metrics = BatchMetrics(most_sources=2)
     for source in ("monday", "tuesday", "monday", "wednesday"):
         sources = {"normal": {source: SourceCount(recordings=2, anomalies=1)}}
-        metrics.count(next(commits()).model_copy(update={"sources": sources}), ["normal"])
+        metrics.count(next(commits()).model_copy(update={"sources": sources}), {"normal": "one"})
     lines = generate_latest(metrics.running).decode().splitlines()
     series = {line for line in lines if "source=" in line}
     assert series == {
@@ -247,41 +247,55 @@ def test_a_name_cannot_write_into_the_terminal(opened: Sequence[JobModel]) -> No
     assert "\u202e" not in text
 
 
+# Tallies of 60 calibration items: items, and how many are at most 0.02, 0.1 and 0.5, for larger and for smaller scores.
+DRIFTS = {"up": (100, 60, 80, 100, 0, 0, 0), "down": (100, 0, 0, 0, 60, 80, 100), "fine": (100, 2, 9, 50, 1, 10, 52)}
+
+
+def drifted(calibration: str) -> dict[str, dict[str, SourceCount]]:
+    return {"normal": {source: SourceCount(recordings=100, drift={calibration: {60: each}}) for source, each in DRIFTS.items()}}
+
+
 def test_sources_whose_scores_have_drifted_are_named_with_the_direction(opened: Sequence[JobModel]) -> None:
-    """Tallies of 60 calibration items: items, and how many are at most 0.02, 0.1 and 0.5, for larger and for smaller scores."""
-    larger, smaller, healthy = (100, 60, 80, 100, 0, 0, 0), (100, 0, 0, 0, 60, 80, 100), (100, 2, 9, 50, 1, 10, 52)
-    drifts = {"up": larger, "down": smaller, "fine": healthy}
-    outcome = Outcome(files=300, windows=900)
-    outcome.sources = {"normal": {source: SourceCount(recordings=100, drift={60: each}) for source, each in drifts.items()}}
     (model,) = (each for each in opened if each.calibration)
+    assert model.choice.calibration_id
+    outcome = Outcome(files=300, windows=900)
+    outcome.sources = drifted(model.choice.calibration_id)
     notes = [line for line in summary_lines(outcome, [model], 0.05, OUT, seconds=2.0) if "scores are" in line]
     assert [note.partition(" than")[0] for note in notes] == [
         "  Note: up: scores are larger",
         "  Note: down: scores are smaller",
     ]
-    summary = summarise(
-        outcome, [model], JobRequest(("data",), ("normal",), model.version.folder.parents[1]).to_settings(), OUT, 2.0
-    )
+    settings = JobRequest(("data",), ("normal",), model.version.folder.parents[1]).to_settings()
+    summary = summarise(outcome, [model], settings, OUT, 2.0)
     shown = {source: count.drift for source, count in summary.models[0].sources.items()}
     assert shown["up"] == shown["down"] > 10
     assert shown["fine"] == 0
+
+
+def test_evidence_against_an_earlier_calibration_is_not_held_against_the_one_of_now(
+    opened: Sequence[JobModel],
+) -> None:
+    (model,) = (each for each in opened if each.calibration)
+    outcome = Outcome(files=300, windows=900)
+    outcome.sources = drifted("an earlier one")
+    assert not [line for line in summary_lines(outcome, [model], 0.05, OUT, seconds=2.0) if "scores are" in line]
+    settings = JobRequest(("data",), ("normal",), model.version.folder.parents[1]).to_settings()
+    summary = summarise(outcome, [model], settings, OUT, 2.0)
+    assert {count.drift for count in summary.models[0].sources.values()} == {0}
+    assert SourceCount(drift={"a": {60: (1, 1)}}) + SourceCount(drift={"b": {60: (2, 0)}, "a": {60: (1, 0)}}) == SourceCount(
+        drift={"a": {60: (2, 1)}, "b": {60: (2, 0)}}
+    )
+
+
+def test_the_metric_of_drift_begins_anew_with_another_calibration() -> None:
     metrics = BatchMetrics()
-    for source, count in outcome.sources["normal"].items():
-        metrics.count(
-            Commit(
-                shard=source,
-                files=1,
-                windows=1,
-                dead_letters=0,
-                rows={},
-                sha256={},
-                labels={},
-                sources={"normal": {source: count}},
-            ),
-            ["normal"],
-        )
-    values = {
-        source: metrics.running.get_sample_value("avizor_batch_drift_log_martingale", {"model": "normal", "source": source})
-        for source in drifts
-    }
-    assert values == {"up": 35, "down": 35, "fine": 0}
+
+    def after(found_by: str, judges: str) -> list[float | None]:
+        metrics.count(next(commits()).model_copy(update={"sources": drifted(found_by)}), {"normal": judges})
+        labels = [{"model": "normal", "source": source} for source in DRIFTS]
+        return [metrics.running.get_sample_value("avizor_batch_drift_log_martingale", each) for each in labels]
+
+    assert after("one", judges="one") == [35, 35, 0]
+    assert after("one", judges="other") == [0, 0, 0]  # a shard that was begun before
+    metrics.count(next(commits()).model_copy(update={"sources": {}}), {"normal": "other"})
+    assert after("other", judges="other") == [35, 35, 0]
