@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from avizor_export.fitting.folder import NormalItems
 from avizor_export.fitting.unreadable import Unreadable
+from avizor_inference.error_text import named
 from avizor_inference.errors import DatasetError
 from avizor_inference.items.data.item_files import evenly_spaced
 from avizor_inference.items.input_spec import InputSpec
@@ -89,6 +90,13 @@ def source_notes(items: NormalItems) -> Iterator[str]:
         yield (
             f"all items are of one source, {source!r}: the model knows no other, so the promise is for it alone; add a folder "
             "for each machine or place that will be judged"
+        )
+    good = [source for source in sources if _GOOD.fullmatch(source)]
+    others = sorted(sources.keys() - {*good})
+    if good and others and not items.where.rule.pattern and not items.where.columns.source:
+        yield (
+            f"{good[0]!r} is one sub-folder of several, and all count as normal ({named(others)}): is it "
+            f"{items.where.path / good[0]} that you mean?"
         )
 
 

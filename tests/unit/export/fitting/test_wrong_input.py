@@ -231,6 +231,14 @@ def test_labelled_folders_without_labels(tmp_path: Path, good: str, bad: str) ->
     assert set(plan(tmp_path, rule=SourceRule("([^/]+)/")).items.by_source) == {good, bad}
 
 
+def test_a_folder_of_normal_ones_beside_others(tmp_path: Path) -> None:
+    for name in ("normal", "new"):
+        write_images(tmp_path / name, 20)
+    said = f"'normal' is one sub-folder of several, and all count as normal (new): is it {tmp_path / 'normal'} that you mean?"
+    assert any(said in each for each in plan(tmp_path).warnings)
+    assert not any("one sub-folder" in each for each in plan(tmp_path, rule=SourceRule("([^/]+)/")).warnings)
+
+
 def test_files_of_two_kinds(tmp_path: Path) -> None:
     write_images(tmp_path, 40)
     write_sounds(tmp_path, 30)
