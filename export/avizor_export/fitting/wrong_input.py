@@ -45,6 +45,12 @@ def check_sources(items: NormalItems) -> None:
         return
     bad = [source for source in items.by_source if _BAD.fullmatch(source)]
     good = [source for source in items.by_source if _GOOD.fullmatch(source)]
+    if bad and (column := items.where.columns.source):
+        raise DatasetError(
+            f"{items.where.name} has the sources {', '.join(sorted(items.by_source))} in its column {column}, and {bad[0]!r} "
+            f"sounds abnormal: normal items alone are learnt from. Either take the rows of {bad[0]!r} out; or, for a "
+            "classifier of these, give --labels; or, if they are machines of these names, rename them in the table"
+        )
     if bad:
         advice = f"give the folder of the normal ones, {items.where.path / good[0]}" if good else "take these out of the folder"
         raise DatasetError(
@@ -95,8 +101,8 @@ def source_notes(items: NormalItems) -> Iterator[str]:
     others = sorted(sources.keys() - {*good})
     if good and others and not items.where.rule.pattern and not items.where.columns.source:
         yield (
-            f"{good[0]!r} is one sub-folder of several, and all count as normal ({named(others)}): is it "
-            f"{items.where.path / good[0]} that you mean?"
+            f"{good[0]!r} is one sub-folder of several, and all count as normal ({named(others)}): if its items alone are, "
+            f"give {items.where.path / good[0]}"
         )
 
 

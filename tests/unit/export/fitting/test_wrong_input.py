@@ -229,12 +229,14 @@ def test_labelled_folders_without_labels(tmp_path: Path, good: str, bad: str) ->
     assert f"give the folder of the normal ones, {tmp_path / good}" in message
     assert "give --labels" in message
     assert set(plan(tmp_path, rule=SourceRule("([^/]+)/")).items.by_source) == {good, bad}
+    rows = write_rows(tmp_path / "rows.csv", 40, more={"state": [good, bad] * 20})
+    assert f"in its column state, and {bad!r} sounds abnormal" in refusal(rows, columns=Columns(source="state"))
 
 
 def test_a_folder_of_normal_ones_beside_others(tmp_path: Path) -> None:
     for name in ("normal", "new"):
         write_images(tmp_path / name, 20)
-    said = f"'normal' is one sub-folder of several, and all count as normal (new): is it {tmp_path / 'normal'} that you mean?"
+    said = f"sub-folder of several, and all count as normal (new): if its items alone are, give {tmp_path / 'normal'}"
     assert any(said in each for each in plan(tmp_path).warnings)
     assert not any("one sub-folder" in each for each in plan(tmp_path, rule=SourceRule("([^/]+)/")).warnings)
 
