@@ -12,9 +12,18 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from avizor_inference.arrays import Array, Items
-from avizor_inference.engines.base import InferRequest
+from avizor_inference.engines.base import InferRequest, check_unchanged
+from avizor_inference.engines.infer_rows import infer_rows
 from avizor_inference.error_text import lacks_memory
-from avizor_inference.errors import DeadlineExceeded, EngineBusy, EngineError, EngineUnavailable, GpuFull
+from avizor_inference.errors import (
+    BatchTooLarge,
+    DeadlineExceeded,
+    EngineBusy,
+    EngineError,
+    EngineMismatch,
+    EngineUnavailable,
+    GpuFull,
+)
 from avizor_pipeline.engine_wait import EngineWait
 from avizor_pipeline.model_groups import ModelGroup
 
@@ -42,7 +51,7 @@ class Batcher(Generic[Key]):
 
     def __init__(self, group: ModelGroup, in_flight: int, wait: EngineWait | None = None) -> None:
         self._wait = wait or EngineWait()
-        spec = self._wait.answer(lambda: group.engine.spec(group.name, group.version))
+        self._spec = spec = self._wait.answer(lambda: group.engine.spec(group.name, group.version))
         ((self._input, tensor),) = spec.inputs.items()
         self._zeros = np.zeros((1, *tensor.item_shape), tensor.dtype)
         self._engine, self._group, self._in_flight = group.engine, group, in_flight
@@ -87,7 +96,7 @@ class Batcher(Generic[Key]):
             try:
                 return future.result()
             except EngineUnavailable as error:
-                return self._wait.answer_later(lambda: self._engine.infer(request), error)
+                return self._wait.answer_later(lambda: self._infer(request), error)
 
         return self._answered(keys, request, answer)
 
@@ -140,7 +149,21 @@ class Batcher(Generic[Key]):
         return InferRequest(self._group.name, {self._input: rows}, self._outputs, self._group.version)
 
     def _ask(self, request: InferRequest) -> dict[str, Array]:
-        return self._wait.answer(lambda: self._engine.infer(request))
+        return self._wait.answer(lambda: self._infer(request))
+
+    def _infer(self, request: InferRequest) -> dict[str, Array]:
+        """Return what the engine answers. It may have loaded the version again, for smaller batches: then these follow."""
+        try:
+            return self._engine.infer(request)
+        except (BatchTooLarge, EngineMismatch):
+            self._engine.loaded(request.model)
+            spec = self._engine.spec(request.model, request.version)
+            check_unchanged(spec, self._spec)
+            if len(request.inputs[self._input]) <= spec.max_batch_size:
+                raise
+            self._room = spec.max_batch_size
+            self._batch_size = min(self._batch_size, self._room)
+            return infer_rows(self._engine, request)
 
 
 def _may_be_of_a_row(error: EngineError) -> bool:

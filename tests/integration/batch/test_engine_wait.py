@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from integration.jobs import command, committed, eventually, query, start, wait_for_first_shard
+from google.protobuf.json_format import MessageToDict
+from integration.jobs import AVIZOR, command, committed, eventually, query, start, wait_for_first_shard
 from support.warm_starts import warm_run
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 from tritonclient.grpc import InferenceServerClient
 
+from avizor_inference.repository.models import ModelRepository
 from avizor_pipeline.engine_wait import wait_line
 
 pytestmark = pytest.mark.slow  # a server is started twice
@@ -107,3 +110,26 @@ def test_a_job_that_waits_can_be_stopped(many_recordings: Path, models: Path, tr
     job.process.send_signal(signal.SIGTERM)
     assert job.end() == 143
     assert "stopped by SIGTERM; finished shards are kept: run the same command again to go on" in job.said
+
+
+def test_a_version_that_triton_loads_again_for_smaller_batches_is_not_waited_for(
+    many_recordings: Path, models: Path, triton: TritonServer, tmp_path: Path
+) -> None:
+    out, name = tmp_path / "out", "normal"
+    config = MessageToDict(ModelRepository(models).version(name).config, preserving_proto_field_name=True)
+    smaller = {**config, "max_batch_size": 3, "dynamic_batching": {}, "model_warmup": []}
+    job = Job(many_recordings, models, out, triton, "--workers", "1", "--engine-wait-s", "20")
+    wait_for_first_shard(out, job.process)
+    with InferenceServerClient(triton.grpc_url) as client:
+        client.load_model(name, config=json.dumps(smaller))
+    done = committed(out)
+    assert job.end() == 0, job.said
+    assert done < 7
+    assert warm_run([str(AVIZOR), "verify", str(out)], timeout=60).returncode == 0
+    whole = tmp_path / "whole"
+    assert warm_run(command(many_recordings, models, whole), timeout=120).returncode == 0
+    scores, expected = (
+        [score for (score,) in query(f"select score from '{each}/recordings/*.parquet' where model = '{name}' order by uri")]
+        for each in (out, whole)
+    )
+    assert scores == pytest.approx(expected, rel=1e-3)
