@@ -161,6 +161,8 @@ class MessageMemory:
 
     def _take_now(self, wanted: int, client: str) -> bool:
         """Take room if there is enough, and if the first that waits lets it pass. Return whether it was taken."""
+        if not self._waiting:
+            return self._take(wanted, client)
         return self._has_share(wanted, self._own(client), self._left()) and self._take_behind(
             next(self._next(), None), wanted, client
         )
@@ -184,6 +186,8 @@ class MessageMemory:
 
     def _let_in(self) -> None:
         """Give room to those that wait. If it is shared, look again: other workers do not tell."""
+        if not self._waiting:
+            return
         while (first := next(self._next(), None)) and self._take(first.wanted, first.client):
             self._waiting.remove(first)
             first.let_in.set_result(None)
