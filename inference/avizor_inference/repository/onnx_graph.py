@@ -12,7 +12,6 @@ from google.protobuf.message import DecodeError
 
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import VersionRefused
-from avizor_inference.repository.onnx_weights import load_without_weights
 
 # Limits of the contract: the oldest supported runtime, Triton's included, can read such files.
 OPSET = 18
@@ -61,7 +60,7 @@ class Graph:
 def read_graph(path: Path) -> Graph:
     """Read an ONNX file. Raises VersionRefused if it is not one."""
     try:
-        return graph_of(load_without_weights(path))
+        return graph_of(onnx.load(path, load_external_data=False))
     except (OSError, DecodeError, ValueError) as error:
         why = one_line(error)
         raise VersionRefused(f"{path} is not an ONNX model that can be read ({why}); export the model again") from error
