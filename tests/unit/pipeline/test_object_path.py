@@ -233,6 +233,7 @@ print(set(codes))
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_has_read_a_small_object_and_ends_is_not_aborted(out: ObjectPath) -> None:
     """Arrow's threads let go of a file of Python when it has been read: one in eight processes that ended then was aborted."""
     pq.write_table(pa.table({"uri": ["a.wav"]}), written := io.BytesIO())
