@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import add
 
-from avizor_inference.anomaly.drift import Tally, tally
+from avizor_inference.anomaly.drift import Tally, compared_items, tally
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.p_values import Judge
 from avizor_inference.anomaly.verdict import Verdict, verdict
@@ -54,7 +54,7 @@ class ShardTotals:
         self.levels: dict[tuple[str, str], Level] = {}
         self.items: dict[str, Entry] = {}
         self.unread: set[str] = set()
-        self._drift: dict[tuple[str, str], dict[int, Tally]] = {}  # by model and source
+        self._drift: dict[tuple[str, str], dict[int, Tally]] = defaultdict(dict)  # by model and source
 
     def finish(
         self, writer: PartWriter, shard: str, files: int, reconstruction: Callable[[str, str], str | None] = lambda *_: None
@@ -134,16 +134,8 @@ class ShardTotals:
         return {calibration: tallies} if tallies and calibration else {}
 
     def _note_drift(self, model: JobModel, source: str, judged: Verdict) -> None:
-        """Take note of a score, if its source was calibrated: nothing is promised for others.
-
-        The scores of a cross-fitted calibration are of other networks than the one that answers.
-        """
-        calibration = model.calibration
-        if judged.p_value is None or calibration is None or calibration.folds:
+        """Take note of what the verdict on an item tells of drift."""
+        if judged.p_value is None or model.calibration is None or not (count := compared_items(model.calibration, judged)):
             return
-        if count := judged.of_source if calibration.tells_sources_apart else judged.compared_with:
-            of_source, of_item = (
-                self._drift.setdefault((model.name, source), {}),
-                tally(judged.p_value, judged.low_p_value, count),
-            )
-            of_source[count] = tuple(map(add, of_source[count], of_item)) if count in of_source else of_item
+        of_source, of_item = self._drift[model.name, source], tally(judged.p_value, judged.low_p_value, count)
+        of_source[count] = tuple(map(add, of_source[count], of_item)) if count in of_source else of_item

@@ -8,7 +8,7 @@ from functools import cache
 from itertools import chain
 
 from avizor_inference.anomaly.calibration_text import cross_fitted_note
-from avizor_inference.anomaly.drift import DriftDetector
+from avizor_inference.anomaly.drift import DriftDetector, compared_items
 from avizor_inference.anomaly.p_values import for_each_source, level, recordings_needed, require_alpha, under_calibrated
 from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.errors import CalibrationError
@@ -33,7 +33,7 @@ class AnomalyMetrics:
         self._warned: set[str] = set()  # ids of calibrations
         self._too_small: set[str] = set()  # the same
         self._drifts: dict[tuple[str, str], tuple[str, DriftDetector]] = {}  # by model and label; with the calibration's id
-        self._followed: dict[str, dict[str, bool]] = {}  # by model, then id of a calibration: whether it tells sources apart
+        self._followed: dict[str, dict[str, Calibration]] = {}  # the active ones, by model and id
         # A look-up by labels takes as long as all else that is done to a metric.
         self._scored, self._not_judged = cache(metrics.scored.labels), cache(metrics.not_judged.labels)
         self._anomalies, self._p_value = cache(metrics.anomalies.labels), cache(metrics.p_value.labels)
@@ -124,26 +124,26 @@ class AnomalyMetrics:
         self._p_value(model).observe(verdict.p_value)
         if verdict.is_anomaly(self._alpha, self._confidence):
             self._anomalies(model, label).inc()
-        tells_apart = self._followed.get(model, {}).get(calibration_id)
-        if tells_apart is not None and (own := verdict.of_source if tells_apart else verdict.compared_with):
-            self._add_to_drift(model, label, verdict.p_value, verdict.low_p_value, own, calibration_id)
+        calibration = self._followed.get(model, {}).get(calibration_id)
+        if calibration and (items := compared_items(calibration, verdict)):
+            drift = self._drift_from(model, label, calibration_id)
+            drift.add(verdict.p_value, verdict.low_p_value, items)
+            self._drift(model, label).set(drift.log_martingale)
 
-    def _add_to_drift(self, model: str, label: str, p_value: float, low: float, own: int, calibration_id: str) -> None:
-        followed, drift = self._drifts.get((model, label), ("", DriftDetector()))
-        if followed != calibration_id:
+    def _drift_from(self, model: str, label: str, calibration_id: str) -> DriftDetector:
+        """Return what adds up the drift of a source from a calibration; another one begins anew."""
+        followed, drift = self._drifts.get((model, label), ("", None))
+        if drift is None or followed != calibration_id:
             drift = DriftDetector()
             self._drifts[model, label] = calibration_id, drift
-        drift.add(p_value, low, own)
-        self._drift(model, label).set(drift.log_martingale)
+        return drift
 
     def _follow(self, model: str, active: Sequence[Calibration]) -> None:
         """Follow what verdicts of these calibrations say of drift, and forget what those before them have said.
 
-        So a stream, or a caller of an older version, that is judged by another one says nothing. Nor does a cross-fitted
-        one: its scores are of other networks than the one that answers, so that they differ a little.
+        So a stream, or a caller of an older version, that is judged by another one says nothing.
         """
-        followed = {each.id: each.tells_sources_apart for each in active if not each.folds}
-        self._followed[model] = followed
+        self._followed[model] = followed = {each.id: each for each in active}
         for name, label in [key for key, (id, _) in self._drifts.items() if key[0] == model and id not in followed]:
             del self._drifts[name, label]
             self._drift(name, label).set(0)

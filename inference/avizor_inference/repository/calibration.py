@@ -165,7 +165,7 @@ class Calibration(Strict):
         """Return the sources that have recordings, sorted."""
         return sorted({*self.sources, *self.short})
 
-    @property
+    @cached_property
     def tells_sources_apart(self) -> bool:
         """Return whether recordings have sources. Those of a flat folder have the source `default`, used for any source."""
         return self.source_names != [DEFAULT_SOURCE]

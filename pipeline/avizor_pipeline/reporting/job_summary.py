@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from avizor_inference.anomaly.drift import evidence_of
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.windows import ChannelMode
 from avizor_inference.job_results import SUMMARY_FILE
@@ -33,8 +32,7 @@ class SourceSummary(Strict):
     @classmethod
     def of(cls, count: SourceCount, calibration: str | None) -> SourceSummary:
         """Return the summary of the counts. calibration: the id of the one that judges now."""
-        drift = max(evidence_of(count.drift.get(calibration or "", {})))
-        return cls(**count.model_dump(exclude={"drift"}), drift=round(drift, 3))
+        return cls(**count.model_dump(exclude={"drift"}), drift=round(max(count.drift_from(calibration)), 3))
 
 
 class ModelSummary(Strict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from avizor_inference.anomaly.calibration_text import cross_fitted_note
-from avizor_inference.anomaly.drift import ALERT_OF_A_JOB, evidence_of
+from avizor_inference.anomaly.drift import ALERT_OF_A_JOB
 from avizor_inference.anomaly.p_values import for_each_source, level, recordings_needed
 from avizor_inference.error_text import named, short_name
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
@@ -109,8 +109,8 @@ def _flagged_lines(
 
 def _drift_lines(model: JobModel, sources: Mapping[str, SourceCount]) -> Iterator[str]:
     """Yield which sources do not have the scores that the model was calibrated with, though few or none may be flagged."""
-    calibration = model.choice.calibration_id or ""  # what an earlier one was wrong about, this one may be right about
-    evidence = {source: evidence_of(count.drift.get(calibration, {})) for source, count in sources.items()}
+    calibration = model.choice.calibration_id  # what an earlier one was wrong about, this one may be right about
+    evidence = {source: count.drift_from(calibration) for source, count in sources.items()}
     for what, drifted in (
         ("larger", [source for source, of in evidence.items() if of.larger > max(ALERT_OF_A_JOB, of.smaller)]),
         ("smaller", [source for source, of in evidence.items() if of.smaller > max(ALERT_OF_A_JOB, of.larger)]),

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
-from avizor_inference.anomaly.drift import added
+from avizor_inference.anomaly.drift import Evidence, added, evidence_of
 from avizor_inference.daemon_threads import DaemonThreads
 from avizor_inference.digests import digest_of, sha256_of_file
 from avizor_inference.durable_files import temporary_name
@@ -61,6 +61,10 @@ class SourceCount(Strict):
         """Leave out what records of earlier jobs do not have: their digests are of what they hold."""
         written: dict[str, Any] = fields(self)
         return written if self.drift else {name: value for name, value in written.items() if name != "drift"}
+
+    def drift_from(self, calibration: str | None) -> Evidence:
+        """Return the evidence that scores have drifted from the calibration with this id."""
+        return evidence_of(self.drift.get(calibration or "", {}))
 
     def __add__(self, other: SourceCount) -> SourceCount:
         """Return the counts of both together."""
