@@ -11,6 +11,7 @@ import click
 from avizor_inference.checks.check_version import check_model, model_notes
 from avizor_inference.errors import AvizorError
 from avizor_inference.load_cli import load, rollback
+from avizor_inference.model_options import models_option
 from avizor_inference.model_store.cli import pull_command, push_command
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
@@ -47,24 +48,20 @@ def models(context: click.Context, folder: Path) -> None:
     The list takes a quick look at the version of each model that is served: can its files be read, and has model.onnx the
     right size?
     """
-    context.obj = folder
     context.default_map = {name: {"models": str(folder)} for name in models.commands}
     if context.invoked_subcommand is None and not _list(ModelRepository(folder)):
         sys.exit(1)
 
 
 @models.command(short_help="Verify all files of the models.", epilog=_CHECK_EXAMPLES)
-@click.option(
-    "--models", "folder", type=_FOLDER, metavar="FOLDER", show_default="that of `avizor models`", help="Model repository."
-)
+@models_option
 @click.argument("names", nargs=-1)
-@click.pass_obj
-def check(group_folder: Path, folder: Path | None, names: tuple[str, ...]) -> None:
+def check(models: Path, names: tuple[str, ...]) -> None:
     """Verify digest, manifest, labels, calibration and config.pbtxt of the models called NAMES, of all models by default.
 
     Each is compared with the graph. Exit code 1 if anything is wrong.
     """
-    repository = ModelRepository(folder or group_folder)
+    repository = ModelRepository(models)
     wrong = 0
     if not (names := names or tuple(repository.names())):
         _print_empty(repository)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from avizor_inference.daemon_threads import interruptible
 from avizor_inference.errors import MediaError, SettingsError, StoreUnavailable
@@ -66,6 +66,13 @@ def _answer(path: ObjectPath, ask: Callable[[Any, str], T], *, patient: bool = T
             if patient and was_cut_off(error) and next(rests, False):
                 continue
             raise OSError(None, str(error).removeprefix(f"{path}: "), str(path)) from error
+
+
+class Listed(NamedTuple):
+    """Holds names, sorted. folders: of what has objects below it."""
+
+    folders: list[str]
+    objects: list[str]
 
 
 @dataclass(frozen=True, order=True)
@@ -124,24 +131,18 @@ class ObjectPath:
 
     def names(self) -> list[str]:
         """Return the names directly below, of objects and of what has objects below it. Raises OSError."""
-        folders, objects = self._listed()
+        folders, objects = self.listed()
         return sorted(folders + objects)
 
-    def objects(self) -> list[str]:
-        """Return the names of the objects directly below. Raises OSError."""
-        return sorted(self._listed()[1])
+    def listed(self) -> Listed:
+        """Return the names directly below, by what they are of, from one request. Raises OSError."""
 
-    def folders(self) -> list[str]:
-        """Return the names directly below of what has objects below it. Raises OSError."""
-        return sorted(self._listed()[0])
-
-    def _listed(self) -> tuple[list[str], list[str]]:
-        def listed(store: Any, key: str) -> tuple[list[str], list[str]]:
+        def listed(store: Any, key: str) -> Listed:
             found = store.list_with_delimiter(key or None)
             # Some tools make an object `PREFIX/`, so that their users see a folder.
             objects = [each["path"] for each in found["objects"] if each["path"] != key]
             folders = [path for path in found["common_prefixes"] if path != key]
-            return [PurePosixPath(path).name for path in folders], [PurePosixPath(path).name for path in objects]
+            return Listed(*(sorted(PurePosixPath(path).name for path in paths) for paths in (folders, objects)))
 
         return _answer(self, listed)
 

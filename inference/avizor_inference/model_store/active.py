@@ -19,13 +19,11 @@ def active_at(folder: ObjectPath) -> tuple[ActiveCalibrations, Version | None]:
     except FileNotFoundError:
         return ActiveCalibrations(), None
     try:
-        active = ActiveCalibrations.from_json(content)
-        active.ids()  # refuses keys that are not an engine class and a precision
+        return ActiveCalibrations.of_bytes(content), state
     except ValueError as error:
         raise RepositoryError(
             f"{path} does not name the active calibrations: {validation_message(error)}; remove it, and push again"
         ) from error
-    return active, state
 
 
 def with_active_of(there: ActiveCalibrations, here: ActiveCalibrations) -> ActiveCalibrations:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from avizor_inference.error_text import named
+from avizor_inference.error_text import counted, named
 from avizor_inference.errors import AvizorError, ModelNotFound, RepositoryError, SettingsError
 from avizor_inference.model_options import models_option, version_option
 from avizor_inference.model_store.pull import Pulled, pull
 from avizor_inference.model_store.push import Pushed, push
-from avizor_inference.model_store.stored_model import StoredModel, in_words, is_away, names_at, store_of, told
+from avizor_inference.model_store.stored_model import StoredModel, in_words, is_away, names_at, store_of
 from avizor_inference.repository.models import ModelRepository
 
 # Of so many models is said why they were refused.
@@ -114,12 +114,16 @@ def _names(repository: ModelRepository) -> list[str]:
 
 def _pushed(pushed: Pushed) -> str:
     if not pushed.is_new:
-        return f"{pushed.place} was there{told(pushed.calibrations)}"
+        return f"{pushed.place} was there{_new(pushed.calibrations)}"
     return f"{pushed.place} is there now ({pushed.bytes / 1e6:.2f} MB sent)"
 
 
 def _pulled(pulled: Pulled) -> str:
     if not pulled.is_new:
-        return f"{pulled.version.folder} was here{told(pulled.calibrations)}"
+        return f"{pulled.version.folder} was here{_new(pulled.calibrations)}"
     fetched = sum(path.stat().st_size for path in pulled.version.folder.iterdir() if path.is_file())
     return f"{pulled.version.folder} is here now ({fetched / 1e6:.2f} MB fetched)"
+
+
+def _new(calibrations: int) -> str:
+    return f", with {counted(calibrations, 'new calibration')}" if calibrations else ""

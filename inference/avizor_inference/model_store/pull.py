@@ -142,7 +142,7 @@ def _other_choices(version: ModelVersion, there: ActiveCalibrations, models: Pat
 
 
 def _ids(folder: ObjectPath) -> list[str]:
-    names = (path.stem for path in map(PurePath, folder.objects()) if path.suffix == _CALIBRATION)
+    names = (path.stem for path in map(PurePath, folder.listed().objects) if path.suffix == _CALIBRATION)
     return [name for name in names if re.fullmatch(ID_PATTERN, name)]
 
 
@@ -154,17 +154,18 @@ def _calibration(folder: ObjectPath, identifier: str, manifest: Manifest) -> Cal
 def _fetch(stored: StoredModel, staged: Staging, models: Path) -> None:
     """Copy the files of a version, its calibrations, and what goes with them, into the staging folder."""
     folder = stored.place / str(staged.version)
-    for name in filter(FILE.fullmatch, folder.objects()):
+    folders, objects = folder.listed()
+    for name in filter(FILE.fullmatch, objects):
         (folder / name).fetch(staged.version_folder / name)
     calibrations = staged.version_folder / CALIBRATIONS_FOLDER
-    if CALIBRATIONS_FOLDER in folder.folders():
+    if CALIBRATIONS_FOLDER in folders:
         calibrations.mkdir()
         active, state = active_at(folder / CALIBRATIONS_FOLDER)  # before the files: all that it names are there
         for identifier in _ids(folder / CALIBRATIONS_FOLDER):
             (folder / CALIBRATIONS_FOLDER / f"{identifier}.json").fetch(calibration_path(staged.version_folder, identifier))
         if state:
             _write(calibrations / ACTIVE_FILE, active.to_json())
-    if LABELS_FILE in stored.place.objects():
+    if LABELS_FILE in stored.place.listed().objects:
         (stored.place / LABELS_FILE).fetch(staged.model_folder / LABELS_FILE)
     _write_config(stored, staged, models)
 

@@ -16,7 +16,7 @@ from avizor_inference.repository.config_text import with_digests
 from avizor_inference.repository.manifest import MANIFEST_FILE
 from avizor_inference.repository.models import ModelVersion
 from avizor_inference.repository.triton_config import CONFIG_FILE, LABELS_FILE, OVERRIDES_FILE, digests_in
-from avizor_inference.repository.version_choice import chosen_version, without_choice
+from avizor_inference.repository.version_choice import chosen_version, read_text, without_choice
 
 # The manifest of the version that takes a number, written first, where none is. Then another version of that number is
 # refused while this one is sent: a large file goes in pieces, and a store cannot refuse those that would replace a file.
@@ -97,7 +97,7 @@ def _send(path: Path, target: ObjectPath) -> int:
 def _send_calibrations(version: ModelVersion, folder: ObjectPath) -> int:
     """Send the calibrations that are not there, and then which are active. Return the number of new ones."""
     target, here = folder / CALIBRATIONS_FOLDER, read_active(version.folder)
-    there = set(target.objects())
+    there = set(target.listed().objects)
     paths = [calibration_path(version.folder, identifier) for identifier in version.calibration_ids()]
     new = [path for path in paths if path.name not in there]
     for path in new:
@@ -144,8 +144,8 @@ def _config(version: ModelVersion, stored: StoredModel) -> str:
     digests = {number: manifest.model_sha256 for number, manifest in stored.versions.items()}
     digests[version.version] = version.manifest.model_sha256
     only_here = dict.fromkeys(digests_in(version.config), "")  # another machine may push a version of such a number
-    text = with_digests(path.read_text(encoding="utf-8"), only_here | digests, str(path))
+    text = with_digests(read_text(path), only_here | digests, str(path))
     if chosen_version(folder) in (None, *digests):
         return text
     overrides = folder / OVERRIDES_FILE
-    return without_choice(text, overrides.read_text(encoding="utf-8") if overrides.is_file() else "", str(path))
+    return without_choice(text, read_text(overrides) if overrides.is_file() else "", str(path))

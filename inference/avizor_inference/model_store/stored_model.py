@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from avizor_inference.error_text import counted, named, reason, remedy
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from avizor_inference.error_text import named, reason, remedy
 from avizor_inference.errors import ModelNotFound, RepositoryError, SettingsError, StoreUnavailable
 from avizor_inference.items.object_path import SCHEMES, ObjectPath, Version
 from avizor_inference.repository.manifest import MANIFEST_FILE, Manifest
@@ -57,12 +59,13 @@ def is_away(error: BaseException | None) -> bool:
 class StoredModel:
     """Holds what a store says of a model. config: the text of config.pbtxt; None if there is no such model.
 
-    state: which config.pbtxt it is, to replace that one only.
+    state: which config.pbtxt it is, to replace that one only. parsed: what it says; empty if there is none.
     """
 
     place: ObjectPath
     config: str | None
     state: Version | None
+    parsed: ModelConfig
 
     @classmethod
     def read(cls, place: ObjectPath) -> StoredModel:
@@ -71,18 +74,17 @@ class StoredModel:
         try:
             content, state = path.read_version()
         except FileNotFoundError:
-            return cls(place, None, None)
+            return cls(place, None, None, ModelConfig())
         text = _text(content, path)
-        parse_config(text, str(path))
-        return cls(place, text, state)
+        return cls(place, text, state, parse_config(text, str(path)))
 
     @cached_property
     def versions(self) -> Mapping[int, Manifest]:
         """Return the manifests of the versions that count, by their numbers, ascending. Raises OSError, RepositoryError."""
         if self.config is None:
             return {}
-        there = set(self.place.folders())
-        digests = digests_in(parse_config(self.config, str(self.place)))
+        there = set(self.place.listed().folders)
+        digests = digests_in(self.parsed)
         numbers = sorted(number for number, sha256 in digests.items() if sha256 and str(number) in there)
         found = {number: self._manifest(number, digests[number]) for number in numbers}
         return {number: manifest for number, manifest in found.items() if manifest}
@@ -107,8 +109,7 @@ class StoredModel:
             raise ModelNotFound(f"{self.place} holds no version of a model; `avizor models push` brings one there")
         if version is not None and version not in numbers:
             raise ModelNotFound(f"{self.place} has no version {version}; it has {named([*map(str, numbers)], 10)}")
-        served = served_versions(parse_config(self.config or "", str(self.place)), numbers)
-        return version or (served or numbers)[-1]
+        return version or (served_versions(self.parsed, numbers) or numbers)[-1]
 
     def _manifest(self, number: int, sha256: str) -> Manifest | None:
         path = self.place / str(number) / MANIFEST_FILE
@@ -130,15 +131,10 @@ class StoredModel:
 
 def names_at(place: ObjectPath) -> list[str]:
     """Return the names of the models at a place. Raises OSError, ModelNotFound if there is none."""
-    names = [name for name in place.folders() if (place / name / CONFIG_FILE).exists()]
+    names = [name for name in place.listed().folders if (place / name / CONFIG_FILE).exists()]
     if not names:
         raise ModelNotFound(f"{place} holds no models; `avizor models push --to {place}` brings them there")
     return names
-
-
-def told(calibrations: int) -> str:
-    """Return what to say of calibrations that were copied."""
-    return f", with {counted(calibrations, 'new calibration')}" if calibrations else ""
 
 
 def _again(number: int) -> str:

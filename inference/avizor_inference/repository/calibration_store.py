@@ -36,6 +36,13 @@ class ActiveCalibrations(Strict):
     schema_version: Literal[1] = 1
     histories: dict[str, _History] = Field(default_factory=dict)
 
+    @classmethod
+    def of_bytes(cls, content: bytes) -> ActiveCalibrations:
+        """Read the content of the file. Raises ValueError, also for keys that are not an engine class and a precision."""
+        active = cls.from_json(content)
+        active.ids()
+        return active
+
     def ids(self) -> Mapping[EngineKind, str]:
         """Return the id of the active calibration of each engine class and precision that has one."""
         return {EngineKind.from_key(key): history[-1] for key, history in self.histories.items()}
@@ -49,9 +56,7 @@ def read_active(folder: Path) -> ActiveCalibrations:
     """Read which calibrations of a version's folder are active; none without the file. Raises VersionRefused."""
     path = folder / CALIBRATIONS_FOLDER / ACTIVE_FILE
     try:
-        active = ActiveCalibrations.from_json(read_regular(path))
-        active.ids()  # refuses keys that are not an engine class and a precision
-        return active
+        return ActiveCalibrations.of_bytes(read_regular(path))
     except FileNotFoundError:
         return ActiveCalibrations()
     except OSError as error:
