@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from integration.model_stores import add_version, files, keys, other_calibration, pull, push, refusal, run
-from support.object_stores import S3, reached, s3_server
+from support.object_stores import S3
 
 from avizor_inference.checks.check_version import check_model
 from avizor_inference.engines.base import InferRequest
@@ -45,28 +43,14 @@ avizor_cli.main.main()
 """
 
 
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
-    with s3_server() as server, reached(server, monkeypatch):
-        yield server
-
-
-@pytest.fixture
-def own(models: Path, tmp_path: Path) -> Path:
-    """A repository of a classifier and an autoencoder with a calibration, to change."""
-    for name in ("digits", "transfers"):
-        shutil.copytree(models / name, tmp_path / "models" / name)
-    return tmp_path / "models"
-
-
-def test_what_is_pushed_and_pulled_is_the_same_and_answers(own: Path, tmp_path: Path, s3: S3) -> None:
-    pushed = push(own, s3)
+def test_what_is_pushed_and_pulled_is_the_same_and_answers(copied: Path, tmp_path: Path, s3: S3) -> None:
+    pushed = push(copied, s3)
     assert pushed.splitlines()[0].startswith(f"digits: {s3.url('kept')}/digits/1 is there now (")
     there = tmp_path / "there" / "models"
     printed = pull(there, s3)
     assert printed.splitlines()[0].startswith(f"digits: {there}/digits/1 is here now (")
     assert re.findall(r"[\d.]+ MB", printed) == re.findall(r"[\d.]+ MB", pushed)
-    assert files(there) == files(own)
+    assert files(there) == files(copied)
     assert [check_model(ModelRepository(there), name) for name in ("digits", "transfers")] == [[], []]
     with EmbeddedEngine(there) as engine:
         (name, tensor), *_ = engine.spec("transfers").inputs.items()
@@ -74,10 +58,10 @@ def test_what_is_pushed_and_pulled_is_the_same_and_answers(own: Path, tmp_path: 
     assert score["score"].shape == (2, 1)
 
 
-def test_what_is_there_is_not_sent_again(own: Path, tmp_path: Path, s3: S3) -> None:
-    push(own, s3, "digits")
+def test_what_is_there_is_not_sent_again(copied: Path, tmp_path: Path, s3: S3) -> None:
+    push(copied, s3, "digits")
     s3.requests.clear()
-    assert push(own, s3, "digits") == f"digits: {s3.url('kept')}/digits/1 was there\n"
+    assert push(copied, s3, "digits") == f"digits: {s3.url('kept')}/digits/1 was there\n"
     sent = {path for method, path, _ in s3.requests if method == "PUT" and path.endswith("onnx")}
     assert len(sent) <= 1  # the question whether it may be written
     there = tmp_path / "there"
@@ -87,20 +71,20 @@ def test_what_is_there_is_not_sent_again(own: Path, tmp_path: Path, s3: S3) -> N
     assert not [path for _, path, _ in s3.requests if path.endswith("onnx")]
 
 
-def test_a_second_version_takes_over_where_it_is_pulled(own: Path, tmp_path: Path, s3: S3) -> None:
+def test_a_second_version_takes_over_where_it_is_pulled(copied: Path, tmp_path: Path, s3: S3) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     for number in (1, 2):
-        add_version(own, here, number)
+        add_version(copied, here, number)
         push(here, s3)
         pull(there, s3)
         assert ModelRepository(there).served("digits").version == number
         assert check_model(ModelRepository(there), "digits") == []
 
 
-def test_a_choice_travels_with_a_push_and_lasts_where_it_was_made(own: Path, tmp_path: Path, s3: S3) -> None:
+def test_a_choice_travels_with_a_push_and_lasts_where_it_was_made(copied: Path, tmp_path: Path, s3: S3) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     for number in (1, 2):
-        add_version(own, here, number)
+        add_version(copied, here, number)
         push(here, s3)
     pull(there, s3, "digits", "--version", 1)
     choose_version(here / "digits", 1)
@@ -114,10 +98,10 @@ def test_a_choice_travels_with_a_push_and_lasts_where_it_was_made(own: Path, tmp
     assert ModelRepository(there).versions("digits") == [1, 2]
 
 
-def test_a_version_of_the_same_number_is_never_replaced(own: Path, tmp_path: Path, s3: S3) -> None:
+def test_a_version_of_the_same_number_is_never_replaced(copied: Path, tmp_path: Path, s3: S3) -> None:
     here, other = tmp_path / "here", tmp_path / "other"
-    add_version(own, here, 1)
-    add_version(own, other, 1, "another training")
+    add_version(copied, here, 1)
+    add_version(copied, other, 1, "another training")
     push(here, s3)
     kept = keys(s3)
     told = refusal("push", "--to", s3.url("kept"), "--models", other)
@@ -129,10 +113,10 @@ def test_a_version_of_the_same_number_is_never_replaced(own: Path, tmp_path: Pat
     assert files(other) == before
 
 
-def test_two_pushes_at_once_of_other_versions_both_count(own: Path, tmp_path: Path, s3: S3) -> None:
+def test_two_pushes_at_once_of_other_versions_both_count(copied: Path, tmp_path: Path, s3: S3) -> None:
     here = [tmp_path / "a", tmp_path / "b"]
     for folder, number in zip(here, (1, 2), strict=True):
-        add_version(own, folder, number)
+        add_version(copied, folder, number)
     threads = [threading.Thread(target=push, args=(folder, s3)) for folder in here]
     for thread in threads:
         thread.start()
@@ -143,11 +127,11 @@ def test_two_pushes_at_once_of_other_versions_both_count(own: Path, tmp_path: Pa
     assert check_model(ModelRepository(tmp_path / "there"), "digits") == []
 
 
-def test_two_pushes_at_once_of_one_number_leave_one_of_them_whole(own: Path, tmp_path: Path, s3: S3) -> None:
+def test_two_pushes_at_once_of_one_number_leave_one_of_them_whole(copied: Path, tmp_path: Path, s3: S3) -> None:
     """The first is held before its model.onnx, which is so large that it is sent in pieces: a store replaces files by these."""
     here, other = tmp_path / "here", tmp_path / "other"
     for folder, letter in ((here, "a"), (other, "b")):
-        add_version(own, folder, 1, letter * (17 * 2**20))
+        add_version(copied, folder, 1, letter * (17 * 2**20))
     is_held, goes_on = threading.Event(), threading.Event()
 
     def slow(request: dict[str, Any]) -> None:
@@ -170,48 +154,48 @@ def test_two_pushes_at_once_of_one_number_leave_one_of_them_whole(own: Path, tmp
 
 
 def test_a_large_model_is_fetched_by_requests_of_which_none_takes_long(
-    own: Path, tmp_path: Path, s3: S3, monkeypatch: pytest.MonkeyPatch
+    copied: Path, tmp_path: Path, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request has a minute and a half: on a slow line that is not enough for all of it."""
     monkeypatch.setattr("avizor_inference.items.object_path._WHOLE_BYTES", 1000)
     monkeypatch.setattr("avizor_inference.items.object_path._BLOCK_BYTES", 1000)
     monkeypatch.setattr("avizor_inference.items.object_path._PIECE_BYTES", 10_000)
-    push(own, s3, "digits")
+    push(copied, s3, "digits")
     pull(tmp_path / "there", s3, "digits")
-    size = (own / "digits/1/model.onnx").stat().st_size
+    size = (copied / "digits/1/model.onnx").stat().st_size
     ranges = [range for method, range in s3.about("kept/digits/1/model.onnx") if method == "GET" and range]
     assert len(ranges) == -(-size // 10_000)
 
 
-def test_calibrations_follow_their_version(own: Path, tmp_path: Path, s3: S3) -> None:
-    push(own, s3, "transfers")
+def test_calibrations_follow_their_version(copied: Path, tmp_path: Path, s3: S3) -> None:
+    push(copied, s3, "transfers")
     there = tmp_path / "there"
     pull(there, s3, "transfers")
-    here = ModelRepository(own).version("transfers")
+    here = ModelRepository(copied).version("transfers")
     first = here.calibrations()[0]
     second = other_calibration(here, 5.0)
-    assert push(own, s3, "transfers").endswith("was there, with 1 new calibration\n")
+    assert push(copied, s3, "transfers").endswith("was there, with 1 new calibration\n")
     assert pull(there, s3, "transfers").endswith("was here, with 1 new calibration\n")
     served = ModelRepository(there).version("transfers")
     assert served.calibrations() == (second,)
     activate(here.folder, first)  # back to the first one: the store follows, and who pulls is told
-    push(own, s3, "transfers")
+    push(copied, s3, "transfers")
     note = "another one is active here; to change that: "
     note += f"avizor calibrate transfers --version 1 --models {there} --activate-id {first.id}"
     assert note in pull(there, s3, "transfers")
     assert served.calibrations() == (second,)
 
 
-def test_calibrations_travel_also_where_none_is_active(own: Path, tmp_path: Path, s3: S3) -> None:
-    here = ModelRepository(own).version("transfers")
+def test_calibrations_travel_also_where_none_is_active(copied: Path, tmp_path: Path, s3: S3) -> None:
+    here = ModelRepository(copied).version("transfers")
     (here.folder / "calibrations/active.json").unlink()
-    push(own, s3, "transfers")
+    push(copied, s3, "transfers")
     pull(tmp_path / "there", s3, "transfers")
     assert ModelRepository(tmp_path / "there").version("transfers").calibration_ids() == here.calibration_ids() != []
 
 
-def test_what_is_wrong_in_a_store_is_not_told_of_a_folder_that_is_gone(own: Path, tmp_path: Path, s3: S3) -> None:
-    push(own, s3, "transfers")
+def test_what_is_wrong_in_a_store_is_not_told_of_a_folder_that_is_gone(copied: Path, tmp_path: Path, s3: S3) -> None:
+    push(copied, s3, "transfers")
     folder = "kept/transfers/1/calibrations/"
     s3.put(f"{folder}abcdefabcdef.json", b"{}")
     told = str(refusal("pull", "--from", s3.url("kept"), "--models", tmp_path / "there"))
@@ -224,22 +208,22 @@ def test_what_is_wrong_in_a_store_is_not_told_of_a_folder_that_is_gone(own: Path
 
 
 def test_a_calibration_that_a_stopped_pull_has_not_activated_is_activated_by_the_next(
-    own: Path, tmp_path: Path, s3: S3
+    copied: Path, tmp_path: Path, s3: S3
 ) -> None:
-    push(own, s3, "transfers")
+    push(copied, s3, "transfers")
     there = tmp_path / "there"
     pull(there, s3, "transfers")
     (there / "transfers/1/calibrations/active.json").unlink()  # as if it was killed before it wrote that
     assert pull(there, s3, "transfers") == f"transfers: {there}/transfers/1 was here\n"
-    assert files(there / "transfers") == files(own / "transfers")
+    assert files(there / "transfers") == files(copied / "transfers")
 
 
 @pytest.mark.kill
 @pytest.mark.parametrize("after", [False, True])
 def test_a_push_that_is_killed_at_any_request_leaves_nothing_half_and_goes_on(
-    own: Path, tmp_path: Path, s3: S3, *, after: bool
+    copied: Path, tmp_path: Path, s3: S3, *, after: bool
 ) -> None:
-    words, at = ["models", "push", "transfers", "--to", s3.url("kept"), "--models", str(own)], 0
+    words, at = ["models", "push", "transfers", "--to", s3.url("kept"), "--models", str(copied)], 0
     is_killed = True
     while is_killed:
         at += 1
@@ -254,7 +238,7 @@ def test_a_push_that_is_killed_at_any_request_leaves_nothing_half_and_goes_on(
             assert isinstance(early.exception, ModelNotFound)
             assert is_killed
             assert files(there) == {}
-            push(own, s3, "transfers")
+            push(copied, s3, "transfers")
             pull(there, s3, "transfers")
-        assert files(there / "transfers") == files(own / "transfers")
+        assert files(there / "transfers") == files(copied / "transfers")
     assert at > 6

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from integration.jobs import AVIZOR, batch, command, committed, one_sentence, part_digests, query, start, wait_for_first_shard
-from support.object_stores import S3, reached, s3_server
+from support.object_stores import S3
 from support.warm_starts import warm_run
 
 COLUMNS = "* exclude (uri), split_part(uri, '/a/', 2) as name"
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
-    """A server that the commands of this process use."""
-    with s3_server() as server, reached(server, monkeypatch):
-        yield server
 
 
 def differences(one: Path, other: Path) -> list[tuple[int]]:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from integration.jobs import AVIZOR, batch, command, committed, eventually, one_sentence, part_digests, start
 from support.environment import ROOT
-from support.object_stores import S3, reached, s3_server
+from support.object_stores import S3
 from support.ray_nodes import RayNodes, ray_nodes
 from support.stored_results import digests, names
 
@@ -25,12 +25,6 @@ pytestmark = pytest.mark.slow
 
 SUPPORT = ROOT / "tests" / "support"
 TOKEN = "a" * 40
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
-    with s3_server() as server, reached(server, monkeypatch):
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from integration.jobs import AVIZOR, command, one_sentence, workers
-from support.object_stores import S3, reached, s3_server
+from support.object_stores import S3
 from support.scripts import store_crash_points
 from support.scripts.crash_points import run
 from support.sounds import tone, write_long_wav, write_wav
@@ -32,12 +31,6 @@ TESTS = Path(__file__).parents[2]
 SHIM = TESTS / "support" / "killed_before_commit"
 PAGE = Path(__file__).parents[3] / "docs" / "results-on-a-store.md"
 KILLS = int(os.environ.get("AVIZOR_TEST_KILLS_ON_A_STORE", "60"))
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
-    with s3_server() as server, reached(server, monkeypatch):
-        yield server
 
 
 @pytest.fixture

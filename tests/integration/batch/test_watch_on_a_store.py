@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from integration.jobs import AVIZOR
 from integration.watching import watch_command
-from support.object_stores import S3, reached, s3_server
+from support.object_stores import S3
 from support.sounds import SAMPLE_RATE, tone, write_wav
 from support.stored_results import names
 from support.waiting import wait_until
 from support.warm_starts import WarmPopen, warm_run
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
-    with s3_server() as server, reached(server, monkeypatch):
-        yield server
 
 
 def recording(path: Path, seed: int) -> Path:
